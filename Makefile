@@ -1,0 +1,53 @@
+# Every target stands on one environment, .venv, made from the lock. A second call does nothing.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
+export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
+
+.PHONY: sweep test quick check types layering format mlflow sample lock clean help
+
+help:  ## the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, here is %d.%d; say make PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing the lock into $(VENV) (2 GB, one to five minutes, once)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@# Where the registry's torch is a CUDA build, its CUDA libraries come along now.
+	@$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install --quiet "$$(grep '^torch==' requirements.lock)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+sweep: $(STAMP)  ## exp4 on this machine: seven head architectures, then the leaderboard and its link
+	@$(PY) -m orchestrator.sweep search_spaces/exp4.py --profile laptop
+
+test: $(STAMP)  ## all tests, with real Ray, MLflow and browser (about 10 minutes on 2 cores)
+	@$(PY) -m pytest
+
+quick: $(STAMP)  ## the tests without Ray, MLflow and browser (about a minute)
+	@$(PY) -m pytest -m "not slow"
+
+check: $(STAMP)  ## ruff, format, types, layering
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(PY) -m pytest tests/test_layering.py
+
+format: $(STAMP)  ## writes the house's format
+	@$(VENV)/bin/ruff check --fix-only .
+	@$(VENV)/bin/ruff format .
+
+mlflow: $(STAMP)  ## serves the leaderboard of runs/ at http://127.0.0.1:5000
+	@$(PY) -m orchestrator.serve
+
+sample: $(STAMP)  ## writes the bundled sample again (the same bytes)
+	@$(PY) scripts/make_sample.py model/sample
+
+lock:  ## pins anew what pyproject.toml allows
+	@sh scripts/lock.sh
+
+clean:  ## removes the environment and the caches, never runs/
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,118 @@
+"""Files that are whole or absent: written under another name, flushed to disk, moved."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+class DamagedFileError(ValueError):
+    """A stored file is not what its manifest says: cut short, changed, or missing."""
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """Return one JSON text for equal values: sorted keys, no NaN, shortest floats."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def content_hash(value: Any) -> str:
+    """Return the hex sha256 of a plain value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a plain value as readable JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text under a temporary name in the same folder, flush it to disk, move it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)  # noqa: PTH105  (atomic, and works on str names from mkstemp)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill; on success it becomes `folder`, manifest last.
+
+    The manifest is whatever the caller wrote with `write_manifest`. A folder of that name that exists
+    already is replaced. After a crash there is the old folder, the new one, or none: never a part.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield temporary
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        _flush_folder(temporary)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _flush_folder(folder.parent)
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write manifest.json: the facts given, and name, sha256 and size of every other file in the folder."""
+    files = {
+        path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST
+    }
+    write_json(folder / MANIFEST, {**facts, "files": files})
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the facts of a folder after checking every file that its manifest names.
+
+    Raises DamagedFileError where the manifest is missing or unreadable, or a file differs from it.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedFileError(f"{folder}: no readable {MANIFEST} ({error}); it cannot be used") from error
+    for name, expected in files.items():
+        path = folder / name
+        if path.parent != folder or not path.is_file():
+            raise DamagedFileError(f"{path}: named by {MANIFEST} and missing")
+        found = sha256_of(path)
+        if found != expected["sha256"]:
+            raise DamagedFileError(
+                f"{path}: sha256 {found[:12]}…, {MANIFEST} says {expected['sha256'][:12]}…; the file was changed"
+            )
+    return manifest
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,73 @@
+"""One encoder, the heads of all tasks, and what of it trains."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.batches import Batch
+from model.config import TrialConfig, loss_of
+from model.encoder import Encoder
+from model.heads import Heads
+from model.tasks import Loss, Task
+
+
+class MultitaskModel(nn.Module):
+    """A shared encoder (`bert`, the name of published checkpoints) under task heads."""
+
+    def __init__(self, config: TrialConfig, tasks: Sequence[Task], encoder: Encoder) -> None:
+        """Build the heads with the config's seed and freeze what the config freezes."""
+        super().__init__()
+        self.bert = encoder
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.heads = Heads(config, tasks, encoder.config.hidden_size)
+        self.bert.freeze_below(config.unfrozen_layers)
+        self.bert.pooler.requires_grad_(config.train_pooler)
+
+    def forward(self, task: Task, batch: Batch) -> Tensor:
+        """Return the task's outputs [examples, outputs]."""
+        _, pooled_BD = self.bert(batch.ids_BT, batch.types_BT, batch.lengths_B)
+        out: Tensor = self.heads(task, pooled_BD.unflatten(0, (-1, batch.per_example)))
+        return out
+
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """Return the parameters that train, by name: what a checkpoint holds."""
+        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+
+    def load_trained(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over a checkpoint's tensors. Raises ValueError unless they are exactly those that train."""
+        own = self.trained_tensors()
+        if own.keys() != tensors.keys():
+            odd = sorted(own.keys() ^ tensors.keys())
+            raise ValueError(f"checkpoint and config disagree on {len(odd)} tensors, {odd[0]} among them")
+        for name, tensor in tensors.items():
+            if own[name].shape != tensor.shape:
+                raise ValueError(f"checkpoint's {name} is {list(tensor.shape)}, expected {list(own[name].shape)}")
+            own[name].copy_(tensor)
+
+
+def count(config: TrialConfig, tasks: Sequence[Task], encoder: Encoder) -> tuple[int, int]:
+    """Return the number of parameters in all, and of those that train. The encoder may be on `meta`."""
+    with torch.device("meta"):
+        model = MultitaskModel(config, tasks, encoder)
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, _ in sizes), sum(n for n, trains in sizes if trains)
+
+
+def loss_function(loss: Loss, task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean loss of a batch; labels [B] are fp32 as the data has them."""
+    if loss == "cross_entropy":
+        return functional.cross_entropy(outputs, (labels - task.low).long())
+    if loss == "binary_cross_entropy":
+        return functional.binary_cross_entropy_with_logits(outputs[:, 0], labels)
+    if loss == "cosine":
+        return functional.mse_loss(outputs[:, 0] / task.high, labels / task.high)
+    return functional.mse_loss(outputs[:, 0], labels)
+
+
+def weighted_loss(config: TrialConfig, task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss that a step of this task descends."""
+    loss = loss_function(loss_of(config, task), task, outputs, labels)
+    return loss * config.loss_weights.get(task.name, 1.0)

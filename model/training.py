@@ -1,0 +1,199 @@
+"""Fine-tuning as a generator: it yields one result an epoch; stopping is ceasing to ask."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from model.batches import collate, epoch_batches
+from model.config import TrialConfig, encoding_of
+from model.data import Corpus, Split
+from model.encoder import Encoder
+from model.evaluation import Evaluation, Examples, evaluate
+from model.multitask import MultitaskModel, weighted_loss
+from model.tasks import Task
+from model.tokens import packed_tokens
+
+ADAM_EPSILON = 1e-6
+"""The course code's."""
+
+
+class DivergedError(ArithmeticError):
+    """The loss is no longer a finite number; the text names task, epoch and step."""
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """One task with the examples that train it and those that score it."""
+
+    task: Task
+    train: Examples
+    dev: Examples
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that training goes on from at the end of an epoch; the seed gives the rest."""
+
+    epoch: int
+    weights: Mapping[str, Tensor]
+    """The trained tensors, by parameter name."""
+    optimizer: Mapping[str, Tensor]
+    """AdamW's step and moments, as "exp_avg/PARAMETER" and so on."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch of training came to. The state's tensors are the live ones: save them before going on."""
+
+    epoch: int
+    train_loss: float
+    """Mean over the epoch's steps."""
+    learning_rate: float
+    dev: Evaluation
+    train_seconds: float
+    evaluation_seconds: float
+    state: TrainingState
+
+
+def prepare(
+    corpus: Corpus,
+    config: TrialConfig,
+    tokenizer: Tokenizer,
+    *,
+    tokenizer_sha256: str,
+    max_dev_examples: int | None = None,
+    cache: Path | None = None,
+) -> list[TaskData]:
+    """Return the config's tasks with their examples as token ids, capped, from the token cache if one is given."""
+
+    def examples(split: Split) -> Examples:
+        tokens = packed_tokens(
+            split,
+            encoding_of(config, split.task),
+            tokenizer,
+            tokenizer_sha256=tokenizer_sha256,
+            max_tokens=config.max_tokens,
+            cache=cache,
+        )
+        return Examples(tokens, split.labels, split.ids)
+
+    data = []
+    for name in config.tasks:
+        train, dev = corpus[name]["train"], corpus[name]["dev"]
+        data.append(
+            TaskData(
+                train.task, examples(train.first(config.max_train_examples)), examples(dev.first(max_dev_examples))
+            )
+        )
+    return data
+
+
+def fine_tune(
+    config: TrialConfig,
+    data: Sequence[TaskData],
+    encoder: Encoder,
+    *,
+    device: torch.device | str = "cpu",
+    resume: TrainingState | None = None,
+) -> Iterator[EpochResult]:
+    """Train for the config's epochs and yield the result of each; the encoder's weights are changed in place.
+
+    The same config, data, encoder, device and thread count give the same results, also through `resume`.
+    Raises DivergedError at the step where the loss stops being finite.
+    """
+    tasks = [entry.task for entry in data]
+    model = MultitaskModel(config, tasks, encoder).to(device)
+    if resume is not None:
+        model.load_trained(resume.weights)
+    optimizer = _adamw(model, config)
+    if resume is not None:
+        _load_optimizer(optimizer, model, resume.optimizer)
+    dev = {entry.task.name: entry.dev for entry in data}
+    for epoch in range(resume.epoch + 1 if resume else 1, config.epochs + 1):
+        learning_rate = config.learning_rate * config.learning_rate_decay ** (epoch - 1)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        started = time.monotonic()
+        train_loss = _train_epoch(model, optimizer, config, data, epoch)
+        trained = time.monotonic()
+        evaluation = evaluate(model, tasks, dev)
+        yield EpochResult(
+            epoch=epoch,
+            train_loss=train_loss,
+            learning_rate=learning_rate,
+            dev=evaluation,
+            train_seconds=trained - started,
+            evaluation_seconds=time.monotonic() - trained,
+            state=TrainingState(epoch, model.trained_tensors(), _optimizer_tensors(optimizer, model)),
+        )
+
+
+def _train_epoch(
+    model: MultitaskModel,
+    optimizer: torch.optim.Optimizer,
+    config: TrialConfig,
+    data: Sequence[TaskData],
+    epoch: int,
+) -> float:
+    """Take the epoch's steps; return the mean loss. Dropout depends on seed and epoch alone."""
+    model.train()
+    torch.manual_seed(config.seed * 1_000_003 + epoch)
+    device = next(model.parameters()).device
+    by_name = {entry.task.name: entry for entry in data}
+    labels = {}
+    for entry in data:
+        assert entry.train.labels is not None, f"{entry.task.name}: training examples have labels"
+        labels[entry.task.name] = torch.from_numpy(entry.train.labels).float().to(device)
+    total, steps = 0.0, 0
+    for name, examples in epoch_batches({n: len(e.train) for n, e in by_name.items()}, config, epoch):
+        entry = by_name[name]
+        outputs = model(entry.task, collate(entry.train.tokens, examples, device))
+        loss = weighted_loss(config, entry.task, outputs, labels[name][torch.from_numpy(examples).to(device)])
+        value = loss.item()
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the loss of {name} is {value} at epoch {epoch}, step {steps + 1}; "
+                f"the learning rate is {optimizer.param_groups[0]['lr']:g}, a smaller one may hold"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total, steps = total + value, steps + 1
+    return total / steps
+
+
+def _adamw(model: MultitaskModel, config: TrialConfig) -> torch.optim.Optimizer:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=config.learning_rate, eps=ADAM_EPSILON, fused=True
+    )
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: MultitaskModel) -> dict[str, Tensor]:
+    """Return the optimizer's state by parameter name, in a flat form that safetensors can hold."""
+    return {
+        f"{key}/{name}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _load_optimizer(
+    optimizer: torch.optim.Optimizer, model: MultitaskModel, tensors: Mapping[str, Tensor]
+) -> None:
+    parameters = dict(model.named_parameters())
+    for path, tensor in tensors.items():
+        key, _, name = path.partition("/")
+        parameter = parameters[name]
+        value = tensor.clone() if key == "step" else tensor.to(parameter.device, copy=True)
+        optimizer.state[parameter][key] = value

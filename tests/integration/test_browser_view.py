@@ -1,0 +1,177 @@
+"""The leaderboard as a person sees it: our server, MLflow's interface, a real browser.
+
+The saved view relies on a format of MLflow's interface that is not a public API: these tests fail when a
+release of MLflow changes it.
+"""
+
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.serve import store_uri
+from orchestrator.view import ViewColumns, fallback_url, view_tag
+from scripts.screenshot_leaderboard import CHROMIUM, ROWS, leaderboard_page
+
+pytestmark = pytest.mark.slow
+if not CHROMIUM.is_file():
+    pytest.skip(
+        f"no Chromium at {CHROMIUM}: apt-get install --no-install-recommends chromium",
+        allow_module_level=True,
+    )
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 180.0
+WIDE_PX = 2600  # columns outside the window are not in the page at all
+
+# By trial number, so that neither the trials' order nor the order of their names is the leaderboard's.
+BEST_BY_TRIAL = (0.7012, 0.7191, 0.65, 0.708, 0.6902, 0.7134, 0.6981)
+BEST_FIRST = sorted(range(7), key=BEST_BY_TRIAL.__getitem__, reverse=True)
+COLUMNS = ViewColumns(
+    scores=("rank", "best", "gap", "sentiment", "paraphrase", "similarity"),
+    params=("heads.common_layers", "heads.task_layers"),
+)
+VIEW = view_tag(COLUMNS, created_at_ms=1_700_000_000_000)
+
+
+def write_sweep(uri):
+    """Write the sweep's run and its seven trials, and return the experiment's id."""
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
+
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("exp4")
+    sweep = client.create_run(experiment, run_name="exp4", tags={"kind": "sweep"})
+    client.set_terminated(sweep.info.run_id)
+    for trial, best in enumerate(BEST_BY_TRIAL):
+        tags = {"kind": "trial", "trial": str(trial), "state": "completed"}
+        run = client.create_run(experiment, run_name=f"exp4-{trial:04d}", tags=tags)
+        metrics = {
+            "rank": BEST_FIRST.index(trial) + 1,
+            "best": best,
+            "gap": round(best - max(BEST_BY_TRIAL), 4),
+            "sentiment": 0.5,
+            "paraphrase": 0.8,
+            "similarity": 0.9,
+            "train_seconds": 212.4,
+            "trainable_params": 3_800_000,
+            "dev/score": best / 2,
+        }
+        client.log_batch(
+            run.info.run_id,
+            [Metric(name, float(value), 0, 0) for name, value in metrics.items()],
+            [Param("heads.common_layers", str(trial % 3)), Param("heads.task_layers", "1")],
+        )
+        client.set_terminated(run.info.run_id)
+    client.set_experiment_tag(experiment, *VIEW)
+    return experiment
+
+
+def free_port():
+    """Return a port of the loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def read_until(process, last, timeout_s):
+    """Return the lines that the process prints, up to the one that starts with `last`."""
+    arrived = queue.SimpleQueue()
+    threading.Thread(
+        target=lambda: [arrived.put(line) for line in [*process.stdout, None]], daemon=True
+    ).start()
+    lines, deadline_s = [], time.monotonic() + timeout_s
+    while not lines or not lines[-1].startswith(last):
+        line = arrived.get(timeout=max(0.0, deadline_s - time.monotonic()))
+        assert line is not None, f"the server ended: {lines}"
+        lines.append(line.rstrip("\n"))
+    return lines
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    """Serve a sweep of seven trials; give the interface's address, the experiment and the printed lines."""
+    out = tmp_path_factory.mktemp("runs")
+    experiment = write_sweep(store_uri(out))
+    port = free_port()
+    command = [sys.executable, "-m", "orchestrator.serve", "--out", str(out), "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    family = []
+    try:
+        lines = read_until(process, "Ctrl-C", START_TIMEOUT_S)
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        yield f"http://127.0.0.1:{port}", experiment, lines
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=30)
+        _, left = psutil.wait_procs(family, timeout=10)
+        for straggler in left:
+            os.kill(straggler.pid, signal.SIGKILL)
+    assert code == 0
+    assert len(family) >= 2, "the server is a process of its own"
+    assert not left, f"processes outlived the server: {left}"
+
+
+@pytest.fixture(scope="module")
+def page(board):
+    """Open the link that the server printed, in Chromium."""
+    _, _, lines = board
+    (line,) = [line for line in lines if line.startswith("exp4 ")]
+    with leaderboard_page(line.split()[-1], wait_rows=7, width_px=WIDE_PX) as opened:
+        yield opened
+
+
+def cells(page, key):
+    """Return a column's texts, from the first row to the last."""
+    found = page.locator(f".ag-row .ag-cell[col-id='{key}']").evaluate_all(
+        "cells => cells.map(c => [Number(c.closest('.ag-row').getAttribute('row-index')), c.innerText])"
+    )
+    return [text.strip() for _, text in sorted(found)]
+
+
+def test_the_link_shows_exactly_the_trials_with_the_best_first(page):
+    """The seven trials stand there by their best score; the sweep's own run does not."""
+    assert page.locator(ROWS).count() == 7
+    assert cells(page, "attributes.`Run Name`") == [f"exp4-{trial:04d}" for trial in BEST_FIRST]
+    assert [float(text) for text in cells(page, "metrics.`best`")] == sorted(BEST_BY_TRIAL, reverse=True)
+    assert cells(page, "metrics.`rank`") == [str(rank) for rank in range(1, 8)]
+
+
+def test_the_columns_stand_in_the_views_order_and_widths(page):
+    """From left to right stand the view's columns and no others, as wide as the view says."""
+    headers = page.locator(".ag-header-cell").evaluate_all(
+        "headers => headers.map(h => [Number(h.getAttribute('aria-colindex')),"
+        " h.getAttribute('col-id'), h.offsetWidth])"
+    )
+
+    _boxes, *shown = [(key, width_px) for _, key, width_px in sorted(headers)]
+
+    state = json.loads(json.loads(VIEW[1])["state"])
+    assert [key for key, _ in shown] == state["columnOrder"]
+    assert [key for key, _ in shown][2:-1] == [column.key for column in COLUMNS.ordered()]
+    assert dict(shown) == state["columnWidths"]
+
+
+def test_nothing_stands_in_front_of_the_table(page):
+    """Every row can be clicked: no pop-up or banner covers it."""
+    for name in page.locator(".ag-row a").all():
+        name.click(trial=True, timeout=5000)
+
+
+def test_the_fallback_link_shows_the_same_rows_in_the_same_order(board):
+    """Without the saved view, the plain link shows the trials by their best score too."""
+    ui_base, experiment, _ = board
+
+    with leaderboard_page(fallback_url(ui_base, experiment), wait_rows=7, width_px=WIDE_PX) as page:
+        names = cells(page, "attributes.`Run Name`")
+
+    assert names == [f"exp4-{trial:04d}" for trial in BEST_FIRST]
