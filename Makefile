@@ -15,10 +15,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, here is %d.%d; say make PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing the lock into $(VENV) (2 GB, one to five minutes, once)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock
 	@# Where the registry's torch is a CUDA build, its CUDA libraries come along now.
 	@$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install --quiet "$$(grep '^torch==' requirements.lock)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 sweep: $(STAMP)  ## exp4 on this machine: seven head architectures, then the leaderboard and its link

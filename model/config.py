@@ -59,7 +59,7 @@ class TrialConfig:
     task. annealed: proportional to size ** a, a falling from 1 to 0.2 over the epochs (Stickland and Murray
     2019, section 3.3). The number of batches an epoch is the same for all three."""
     max_train_examples: Annotated[int, Field(ge=1)] | None = None
-    """Cap on the training examples of each task: the first so many rows; None for all."""
+    """Cap on the training examples of each task, chosen by a hash of their sentences; None for all."""
     max_tokens: Annotated[int, Field(ge=8, le=512)] = 512
     """Longest input in tokens, [CLS] and [SEP] included; longer ones are cut, the longer sentence first."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10

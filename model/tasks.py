@@ -3,6 +3,7 @@
 Adding a task is one `register(Task(...))` (here, or in a search-space file) and its data files.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -68,8 +69,9 @@ class Task:
         return "pearson" if self.kind == "regression" else "accuracy"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that `from_dict` turns back into an equal task."""
-        return asdict(self)
+        """Return plain JSON values that `from_dict` turns back into an equal task."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Task":
@@ -77,6 +79,8 @@ class Task:
         plain = dict(values)
         plain["sentence_columns"] = tuple(plain["sentence_columns"])
         plain["files"] = {split: tuple(names) for split, names in plain["files"].items()}
+        if plain["hub"]:
+            plain["hub"] = {**plain["hub"], "sentences": tuple(plain["hub"]["sentences"])}
         return Task(**plain)
 
 

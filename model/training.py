@@ -88,7 +88,7 @@ def prepare(
         train, dev = corpus[name]["train"], corpus[name]["dev"]
         data.append(
             TaskData(
-                train.task, examples(train.first(config.max_train_examples)), examples(dev.first(max_dev_examples))
+                train.task, examples(train.capped(config.max_train_examples)), examples(dev.capped(max_dev_examples))
             )
         )
     return data

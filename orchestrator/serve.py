@@ -23,12 +23,13 @@ from urllib.parse import urlsplit
 
 import typer
 
+from orchestrator import paths
+from orchestrator.errors import BAD_INPUT, UNREACHABLE
 from orchestrator.view import VIEW_TAG, leaderboard_url
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 180.0  # a first start takes about 25 s, and more on a busy machine
 STOP_TIMEOUT_S = 10.0
-BAD_USAGE, UNREACHABLE = 2, 4
 
 SERVER_ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # nothing here is run by the server
@@ -41,11 +42,6 @@ SERVER_ENVIRONMENT = {
 """What the server runs with, on top of the caller's environment."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-def store_uri(out: Path) -> str:
-    """Return the SQLite store that the sweeps below `out` write to."""
-    return f"sqlite:///{out.resolve() / 'mlflow.db'}"
 
 
 @app.command()
@@ -63,7 +59,8 @@ def serve(
 
     Exit codes: 0 stopped; 2 no store, or the port is taken; 4 the server or its database does not answer.
     """
-    uri = tracking_uri or store_uri(out)
+    out = out.resolve()
+    uri = tracking_uri or paths.tracking_uri(out)
     if urlsplit(uri).scheme in {"http", "https"}:
         _print_links(uri)
         return
@@ -72,8 +69,8 @@ def serve(
     ui_base = f"http://{HOST}:{port}"
     out.mkdir(parents=True, exist_ok=True)
     log = out / "mlflow-server.log"
-    print(f"MLflow is starting on {ui_base} (20 s or so) · log {log}", flush=True)
-    with _server(uri, artifacts=out / "mlartifacts", port=port, log=log) as server:
+    print(f"MLflow is starting on {ui_base} (10 to 30 s) · log {log}", flush=True)
+    with _server(uri, artifacts=paths.artifact_root(out), port=port, log=log) as server:
         _await_ready(server, ui_base, log)
         _print_links(ui_base)
         print("Ctrl-C stops the server", flush=True)
@@ -81,12 +78,12 @@ def serve(
         _fail(f"MLflow ended by itself (exit code {code}){_last_words(log)}", UNREACHABLE)
 
 
-def server_command(artifacts: Path, port: int) -> Sequence[str]:
+def server_command(artifacts: str, port: int) -> Sequence[str]:
     """Return MLflow's own command. The store's URI, which may hold a password, goes by the environment."""
     return (
         *(sys.executable, "-m", "mlflow", "server"),
         *("--host", HOST, "--port", str(port), "--workers", "1"),
-        *("--artifacts-destination", str(artifacts.resolve())),
+        *("--artifacts-destination", artifacts),
         *("--uvicorn-opts", "--log-level warning"),
     )
 
@@ -112,13 +109,14 @@ def view_links(ui_base: str) -> dict[str, str]:
 
 
 @contextmanager
-def _server(uri: str, *, artifacts: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _server(uri: str, *, artifacts: str, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run the server for the block's length; Ctrl-C, TERM and HUP end the block without a word.
 
     The server has a session of its own, so that a Ctrl-C of the terminal reaches it through us alone, once.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     environment = os.environ | SERVER_ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": uri}
     with log.open("wb") as sink:
         server = subprocess.Popen(
@@ -171,7 +169,7 @@ def _require_store(uri: str) -> None:
     if uri.startswith("sqlite:///") and not path.is_file():
         _fail(
             f"no MLflow store at {path}: run a sweep first, or name the folder of one with --out",
-            BAD_USAGE,
+            BAD_INPUT,
         )
 
 
@@ -183,7 +181,7 @@ def _require_free(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
-            _fail(f"port {port} on {HOST} cannot be used ({reason}): name another with --port", BAD_USAGE)
+            _fail(f"port {port} on {HOST} cannot be used ({reason}): name another with --port", BAD_INPUT)
 
 
 def _await_ready(server: subprocess.Popen[bytes], ui_base: str, log: Path) -> None:

@@ -20,7 +20,7 @@ VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
 """The experiment tag that holds the view. An experiment without it has no leaderboard yet."""
 
 TRIALS = "tags.kind = 'trial'"
-"""Which runs the leaderboard shows: the sweep's own run and its tests stay out."""
+"""Which runs the leaderboard shows: the sweep's own run stays out."""
 
 MAX_TAG_CHARS = 20_000
 """MLflow refuses a longer value of an experiment tag (mlflow.utils.validation)."""

@@ -110,7 +110,7 @@ def test_a_header_fits_its_column():
 
 def test_a_column_given_twice_is_refused():
     """The error names the column that stands there twice."""
-    with pytest.raises(ValueError, match="metrics.`best` stands there more than once"):
+    with pytest.raises(ValueError, match=r"metrics\.`best` stands there more than once"):
         view_tag(ViewColumns(scores=("best", "gap", "best")), created_at_ms=0)
 
 

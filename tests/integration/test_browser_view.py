@@ -5,21 +5,18 @@ release of MLflow changes it.
 """
 
 import json
-import os
-import queue
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from orchestrator.serve import store_uri
-from orchestrator.view import ViewColumns, fallback_url, view_tag
+from orchestrator.paths import artifact_root, tracking_uri
+from orchestrator.view import Column, ViewColumns, fallback_url, view_tag
 from scripts.screenshot_leaderboard import CHROMIUM, ROWS, leaderboard_page
 
 pytestmark = pytest.mark.slow
@@ -36,20 +33,22 @@ WIDE_PX = 2600  # columns outside the window are not in the page at all
 # By trial number, so that neither the trials' order nor the order of their names is the leaderboard's.
 BEST_BY_TRIAL = (0.7012, 0.7191, 0.65, 0.708, 0.6902, 0.7134, 0.6981)
 BEST_FIRST = sorted(range(7), key=BEST_BY_TRIAL.__getitem__, reverse=True)
+NOT_YET = "verdict"  # a tag that no run has before the end of a sweep
 COLUMNS = ViewColumns(
     scores=("rank", "best", "gap", "sentiment", "paraphrase", "similarity"),
+    verdicts=(NOT_YET,),
     params=("heads.common_layers", "heads.task_layers"),
 )
 VIEW = view_tag(COLUMNS, created_at_ms=1_700_000_000_000)
 
 
-def write_sweep(uri):
+def write_sweep(uri, artifacts):
     """Write the sweep's run and its seven trials, and return the experiment's id."""
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
     client = MlflowClient(uri)
-    experiment = client.create_experiment("exp4")
+    experiment = client.create_experiment("exp4", artifact_location=f"{artifacts}/exp4")
     sweep = client.create_run(experiment, run_name="exp4", tags={"kind": "sweep"})
     client.set_terminated(sweep.info.run_id)
     for trial, best in enumerate(BEST_BY_TRIAL):
@@ -83,31 +82,31 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def read_until(process, last, timeout_s):
-    """Return the lines that the process prints, up to the one that starts with `last`."""
-    arrived = queue.SimpleQueue()
-    threading.Thread(
-        target=lambda: [arrived.put(line) for line in [*process.stdout, None]], daemon=True
-    ).start()
-    lines, deadline_s = [], time.monotonic() + timeout_s
-    while not lines or not lines[-1].startswith(last):
-        line = arrived.get(timeout=max(0.0, deadline_s - time.monotonic()))
-        assert line is not None, f"the server ended: {lines}"
-        lines.append(line.rstrip("\n"))
-    return lines
+def await_line(process, printed, start):
+    """Return the lines that the process printed to a file, once one of them begins with `start`."""
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        lines = printed.read_text().splitlines()
+        if any(line.startswith(start) for line in lines):
+            return lines
+        assert process.poll() is None, f"the server ended: {lines}"
+        time.sleep(0.2)
+    pytest.fail(f"no line {start!r} within {START_TIMEOUT_S:.0f} s: {printed.read_text()}")
 
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
     """Serve a sweep of seven trials; give the interface's address, the experiment and the printed lines."""
     out = tmp_path_factory.mktemp("runs")
-    experiment = write_sweep(store_uri(out))
+    experiment = write_sweep(tracking_uri(out), artifact_root(out))
     port = free_port()
     command = [sys.executable, "-m", "orchestrator.serve", "--out", str(out), "--port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    printed = out / "printed"
+    with printed.open("wb") as sink:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT)
     family = []
     try:
-        lines = read_until(process, "Ctrl-C", START_TIMEOUT_S)
+        lines = await_line(process, printed, "Ctrl-C")
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         yield f"http://127.0.0.1:{port}", experiment, lines
     finally:
@@ -115,7 +114,7 @@ def board(tmp_path_factory):
         code = process.wait(timeout=30)
         _, left = psutil.wait_procs(family, timeout=10)
         for straggler in left:
-            os.kill(straggler.pid, signal.SIGKILL)
+            straggler.kill()
     assert code == 0
     assert len(family) >= 2, "the server is a process of its own"
     assert not left, f"processes outlived the server: {left}"
@@ -135,7 +134,7 @@ def cells(page, key):
     found = page.locator(f".ag-row .ag-cell[col-id='{key}']").evaluate_all(
         "cells => cells.map(c => [Number(c.closest('.ag-row').getAttribute('row-index')), c.innerText])"
     )
-    return [text.strip() for _, text in sorted(found)]
+    return [text.splitlines()[-1] for _, text in sorted(found)]  # a run's colour stands above its name
 
 
 def test_the_link_shows_exactly_the_trials_with_the_best_first(page):
@@ -147,7 +146,7 @@ def test_the_link_shows_exactly_the_trials_with_the_best_first(page):
 
 
 def test_the_columns_stand_in_the_views_order_and_widths(page):
-    """From left to right stand the view's columns and no others, as wide as the view says."""
+    """From left to right stand the view's columns that a run has, and no others, as wide as the view says."""
     headers = page.locator(".ag-header-cell").evaluate_all(
         "headers => headers.map(h => [Number(h.getAttribute('aria-colindex')),"
         " h.getAttribute('col-id'), h.offsetWidth])"
@@ -156,9 +155,10 @@ def test_the_columns_stand_in_the_views_order_and_widths(page):
     _boxes, *shown = [(key, width_px) for _, key, width_px in sorted(headers)]
 
     state = json.loads(json.loads(VIEW[1])["state"])
-    assert [key for key, _ in shown] == state["columnOrder"]
-    assert [key for key, _ in shown][2:-1] == [column.key for column in COLUMNS.ordered()]
-    assert dict(shown) == state["columnWidths"]
+    expected = [key for key in state["columnOrder"] if key != Column("tags", NOT_YET).key]
+    assert [key for key, _ in shown] == expected
+    assert dict(shown) == {key: state["columnWidths"][key] for key in expected}
+    assert [key for key, _ in shown][2:-1] == [c.key for c in COLUMNS.ordered() if c.name != NOT_YET]
 
 
 def test_nothing_stands_in_front_of_the_table(page):
@@ -167,11 +167,14 @@ def test_nothing_stands_in_front_of_the_table(page):
         name.click(trial=True, timeout=5000)
 
 
-def test_the_fallback_link_shows_the_same_rows_in_the_same_order(board):
+def test_the_fallback_link_shows_the_same_rows_in_the_same_order(board, page):
     """Without the saved view, the plain link shows the trials by their best score too."""
     ui_base, experiment, _ = board
+    tab = page.context.new_page()
+    tab.add_init_script("localStorage.clear()")  # as a browser that has never seen the saved view
 
-    with leaderboard_page(fallback_url(ui_base, experiment), wait_rows=7, width_px=WIDE_PX) as page:
-        names = cells(page, "attributes.`Run Name`")
+    tab.goto(fallback_url(ui_base, experiment))
+    tab.locator(ROWS).nth(6).wait_for()
 
-    assert names == [f"exp4-{trial:04d}" for trial in BEST_FIRST]
+    assert tab.locator(ROWS).count() == 7
+    assert cells(tab, "attributes.`Run Name`") == [f"exp4-{trial:04d}" for trial in BEST_FIRST]

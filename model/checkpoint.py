@@ -1,0 +1,139 @@
+"""Checkpoints: what was trained, as safetensors, with a manifest that says of what and by what.
+
+A best-dev checkpoint holds the trained tensors alone; the frozen ones are the encoder's, named by hash.
+A resumable one holds the optimizer's moments too. Each is a folder, whole or absent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.config import TrialConfig, config_from_dict, config_to_dict
+from model.evaluation import Evaluation, labels_from
+from model.files import DamagedFileError, new_folder, read_manifest, write_manifest
+from model.multitask import MultitaskModel
+from model.tasks import Task
+from model.training import TaskData, TrainingState
+from model.weights import EncoderSource, load_encoder
+
+FORMAT = 1
+MODEL, OPTIMIZER, PREDICTIONS = "model.safetensors", "optimizer.safetensors", "predictions.parquet"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checked checkpoint folder."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def config(self) -> TrialConfig:
+        """Return the config that was trained."""
+        return config_from_dict(self.manifest["config"])
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Return the tasks that were trained, in the config's order."""
+        return [Task.from_dict(values) for values in self.manifest["tasks"]]
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    config: TrialConfig,
+    tasks: Sequence[Task],
+    encoder: EncoderSource,
+    state: TrainingState,
+    facts: Mapping[str, Any],
+    with_optimizer: bool,
+    predictions: pa.Table | None = None,
+) -> None:
+    """Write a checkpoint folder, manifest last, whole or not at all. `facts` join the manifest."""
+    with new_folder(folder) as temporary:
+        save_file(_storable(state.weights), temporary / MODEL)
+        if with_optimizer:
+            save_file(_storable(state.optimizer), temporary / OPTIMIZER)
+        if predictions is not None:
+            pq.write_table(predictions, temporary / PREDICTIONS, write_page_checksum=True)
+        write_manifest(
+            temporary,
+            {
+                "format": FORMAT,
+                "epoch": state.epoch,
+                "config": config_to_dict(config),
+                "tasks": [task.to_dict() for task in tasks],
+                "encoder": {**encoder.identity(), "revision": encoder.revision},
+                **facts,
+            },
+        )
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Return the checkpoint in a folder after checking it. Raises DamagedFileError."""
+    manifest = read_manifest(folder)
+    if manifest.get("format") != FORMAT:
+        raise DamagedFileError(f"{folder}: checkpoint format {manifest.get('format')!r}; this version reads {FORMAT}")
+    return Checkpoint(folder, manifest)
+
+
+def load_state(checkpoint: Checkpoint) -> TrainingState:
+    """Return the state that training goes on from."""
+    return TrainingState(
+        checkpoint.manifest["epoch"],
+        load_file(checkpoint.folder / MODEL),
+        load_file(checkpoint.folder / OPTIMIZER),
+    )
+
+
+def load_model(checkpoint: Checkpoint, encoder: EncoderSource) -> MultitaskModel:
+    """Return the trained model: the checkpoint's tensors over the encoder it was trained from.
+
+    Raises ValueError where the encoder at hand is another one.
+    """
+    wanted = checkpoint.manifest["encoder"]["weights"]
+    if encoder.weights_sha256 != wanted:
+        raise ValueError(
+            f"{checkpoint.folder}: was trained from encoder {checkpoint.manifest['encoder']['name']!r} "
+            f"({wanted[:12]}…), not from {encoder.name!r} ({encoder.weights_sha256[:12]}…); see --encoder"
+        )
+    model = MultitaskModel(checkpoint.config, checkpoint.tasks, load_encoder(encoder))
+    model.load_trained(load_file(checkpoint.folder / MODEL))
+    return model.eval()
+
+
+def predictions_table(data: Sequence[TaskData], evaluation: Evaluation) -> pa.Table:
+    """Return one row an example: task, id, label, predicted label, outputs (logits, or the value)."""
+    columns: dict[str, list[Any]] = {"task": [], "id": [], "label": [], "prediction": [], "outputs": []}
+    for entry in data:
+        outputs = evaluation.outputs[entry.task.name]
+        assert entry.dev.labels is not None
+        columns["task"] += [entry.task.name] * len(entry.dev)
+        columns["id"] += list(entry.dev.ids)
+        columns["label"] += entry.dev.labels.tolist()
+        columns["prediction"] += labels_from(entry.task, outputs).tolist()
+        columns["outputs"] += list(outputs.astype(np.float32))
+    return pa.table(columns, schema=_PREDICTIONS_SCHEMA)
+
+
+_PREDICTIONS_SCHEMA = pa.schema(
+    [
+        ("task", pa.string()),
+        ("id", pa.string()),
+        ("label", pa.float64()),
+        ("prediction", pa.float64()),
+        ("outputs", pa.list_(pa.float32())),
+    ]
+)
+
+
+def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", memory_format=torch.contiguous_format) for name, tensor in tensors.items()}

@@ -1,0 +1,122 @@
+"""Every path of a sweep, built in one place.
+
+    OUT/mlflow.db, OUT/mlartifacts/       MLflow's default store
+    OUT/cache/tokens/                     token ids, by content
+    OUT/NAME/plan.json                    what the sweep is; written once
+    OUT/NAME/study.db                     which trials exist and how each ended
+    OUT/NAME/trials/NNNN/attempt-K/       state-EEEE/ and best-EEEE/, checkpoints after epoch E
+    OUT/NAME/trials/NNNN/verdict.json     how the trial ended; absent while it has not
+    OUT/NAME/leaderboard.json
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """The folder of one trial: it follows from sweep and number alone."""
+
+    root: Path
+
+    @property
+    def verdict(self) -> Path:
+        """Return the file that says how the trial ended."""
+        return self.root / "verdict.json"
+
+    @property
+    def error(self) -> Path:
+        """Return the file with the traceback of a failed trial."""
+        return self.root / "error.txt"
+
+    def attempts(self) -> list[Path]:
+        """Return the folders of the attempts so far, the latest last."""
+        found = self.root.glob("attempt-*")
+        return sorted(found, key=lambda path: int(path.name.removeprefix("attempt-")))
+
+    def new_attempt(self) -> Path:
+        """Create the next attempt's folder; creating is exclusive, so an attempt has one owner."""
+        while True:
+            attempts = self.attempts()
+            latest = int(attempts[-1].name.removeprefix("attempt-")) if attempts else 0
+            folder = self.root / f"attempt-{latest + 1}"
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return folder
+
+
+def state_folder(attempt: Path, epoch: int) -> Path:
+    """Return the folder of the resumable checkpoint after an epoch."""
+    return attempt / f"state-{epoch:04d}"
+
+
+def best_folder(attempt: Path, epoch: int) -> Path:
+    """Return the folder of the best-dev checkpoint after an epoch."""
+    return attempt / f"best-{epoch:04d}"
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """The folder of one sweep under OUT."""
+
+    out: Path
+    name: str
+
+    @property
+    def root(self) -> Path:
+        """Return OUT/NAME."""
+        return self.out / self.name
+
+    @property
+    def plan(self) -> Path:
+        """Return the plan's file."""
+        return self.root / "plan.json"
+
+    @property
+    def study_uri(self) -> str:
+        """Return the study's database."""
+        return f"sqlite:///{self.root / 'study.db'}"
+
+    @property
+    def lock(self) -> Path:
+        """Return the file that the sweep's driver holds locked; beside the folder, which --new moves away."""
+        return self.out / f".{self.name}.lock"
+
+    @property
+    def leaderboard(self) -> Path:
+        """Return the leaderboard's file."""
+        return self.root / "leaderboard.json"
+
+    @property
+    def data_report(self) -> Path:
+        """Return the data report's file."""
+        return self.root / "data.json"
+
+    @property
+    def ray(self) -> Path:
+        """Return where Ray Tune keeps its own notes; nothing is read from them."""
+        return self.root / "ray"
+
+    @property
+    def token_cache(self) -> Path:
+        """Return the folder of the packed token ids, shared by all sweeps."""
+        return self.out / "cache" / "tokens"
+
+    def trial(self, number: int) -> TrialPaths:
+        """Return the paths of a trial."""
+        return TrialPaths(self.root / "trials" / f"{number:04d}")
+
+
+def tracking_uri(out: Path) -> str:
+    """Return MLflow's default store under OUT."""
+    return f"sqlite:///{out / 'mlflow.db'}"
+
+
+def artifact_root(out: Path) -> str:
+    """Return where MLflow's default store keeps artifacts."""
+    return (out / "mlartifacts").as_uri()

@@ -1,0 +1,160 @@
+"""What a person, or a program, sees while a sweep runs: a live table, plain lines, or JSON lines.
+
+Events are plain dicts with "event": header, started, epoch, completed, failed, finished. On a terminal one
+table is kept current; without one each event is a line; with --json each is an object on stdout.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from model.config import flatten
+from orchestrator.plan import Plan
+
+Mode = Literal["live", "lines", "json", "quiet"]
+BAR = "▇"
+
+
+def mode_for(*, as_json: bool, quiet: bool) -> Mode:
+    """Return how to show progress on this standard output."""
+    if as_json:
+        return "json"
+    if quiet:
+        return "quiet"
+    return "live" if sys.stdout.isatty() else "lines"
+
+
+class Progress:
+    """Takes events and shows them. Use as a context: the live table ends with it."""
+
+    def __init__(self, plan: Plan, mode: Mode, clock: Callable[[], float] = time.monotonic) -> None:
+        """Show the progress of this plan; `clock` counts seconds."""
+        self._plan, self._mode, self._clock = plan, mode, clock
+        self._console = Console(highlight=False)
+        self._started = clock()
+        self._running: dict[int, list[dict[str, Any]]] = {}
+        self._begun: dict[int, float] = {}
+        self._ended: dict[int, Mapping[str, Any]] = {}
+        self._configs: dict[int, dict[str, Any]] = {n: flatten(c) for n, c in enumerate(plan.configs)}
+        self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._table, transient=True)
+
+    def __enter__(self) -> "Progress":
+        """Start the live table where there is one."""
+        if self._mode == "live":
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the live table."""
+        if self._mode == "live":
+            self._live.stop()
+
+    def publish(self, event: dict[str, Any]) -> None:
+        """Take one event."""
+        number = event.get("trial", -1)
+        if event["event"] == "started":
+            self._running[number] = []
+            self._begun[number] = self._clock()
+        elif event["event"] == "epoch":
+            self._running[number] = event["history"]
+        else:
+            if number in self._ended:
+                return
+            self._running.pop(number, None)
+            self._ended[number] = event
+        if self._mode == "json":
+            shown = {k: v for k, v in event.items() if k != "history"}
+            if event.get("history"):
+                shown |= event["history"][-1]
+            print(json.dumps(shown), flush=True)
+        elif self._mode == "lines":
+            self._console.print(self._line(event), soft_wrap=True)
+
+    def already_ended(self, number: int, event: Mapping[str, Any]) -> None:
+        """Count a trial that ended before this command was started."""
+        self._ended[number] = event
+
+    def _line(self, event: Mapping[str, Any]) -> str:
+        number = event["trial"]
+        said = {
+            "started": "started",
+            "epoch": "",
+            "completed": "completed",
+            "failed": f"failed ({event.get('failure')}): {event.get('error')}",
+        }[event["event"]]
+        if event["event"] == "epoch":
+            last = event["history"][-1]
+            said = f"epoch {last['epoch']}/{self._epochs()}  dev {last['dev_score']:.4f}  {clock_text(last['train_seconds'])}"
+        if event["event"] == "completed":
+            said += f"  best {event['best']['dev_score']:.4f} at epoch {event['best']['epoch']}"
+        done = f"{len(self._ended)}/{self._plan.trials}"
+        return f"{self._plan.name}  {done}  trial {number:04d}  {self._varied(number)}{said}"
+
+    def _epochs(self) -> int:
+        return int(self._plan.baseline["epochs"])
+
+    def _varied(self, number: int) -> str:
+        config = self._configs.get(number, {})
+        shown = [f"{path.rpartition('.')[2]} {config.get(path)}" for path in self._plan.varies if path in config]
+        return ", ".join(shown) + "  " if shown else ""
+
+    def _best(self) -> tuple[int, float] | None:
+        found = [(e["best"]["dev_score"], -n) for n, e in self._ended.items() if e.get("best")]
+        for number, history in self._running.items():
+            found += [(entry["dev_score"], -number) for entry in history]
+        return (-max(found)[1], max(found)[0]) if found else None
+
+    def _left(self) -> str:
+        """Return an estimate of the time left from the epochs' times so far."""
+        histories = list(self._running.values())
+        seconds = [e["train_seconds"] + e["evaluation_seconds"] for h in histories for e in h]
+        ended = [clock for n, clock in self._begun.items() if n in self._ended]
+        if not seconds and not ended:
+            return ""
+        elapsed = self._clock() - self._started
+        done = len(ended) + sum(len(h) / self._epochs() for h in histories)
+        waiting = self._plan.trials - len(self._ended) - sum(len(h) / self._epochs() for h in histories)
+        return f" · about {clock_text(elapsed / done * waiting)} left" if done else ""
+
+    def _table(self) -> Group:
+        running, waiting = len(self._running), self._plan.trials - len(self._ended) - len(self._running)
+        head = Text(
+            f"{self._plan.name}  {len(self._ended)}/{self._plan.trials} · {running} running · {max(0, waiting)} waiting"
+            f" · {clock_text(self._clock() - self._started)}{self._left()}",
+            style="bold",
+        )
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("trial", "epoch", "dev", "best", *(path.rpartition(".")[2] for path in self._plan.varies)):
+            table.add_column(name, justify="left" if name == "epoch" else "right", no_wrap=True)
+        for number, history in sorted(self._running.items()):
+            config = self._configs.get(number, {})
+            done, epochs = len(history), self._epochs()
+            bar = f"{done}/{epochs} " + (BAR * done + "▁" * (epochs - done) if epochs <= 20 else "")
+            scores = [entry["dev_score"] for entry in history]
+            table.add_row(
+                f"{number:04d}",
+                bar,
+                f"{scores[-1]:.3f}" if scores else "",
+                f"{max(scores):.3f}" if scores else "",
+                *(str(config.get(path, "")) for path in self._plan.varies),
+            )
+        best = self._best()
+        foot = f"best {best[1]:.3f} trial {best[0]:04d} · " if best else ""
+        return Group(head, table, Text(f"{foot}Ctrl-C: stop; the same command continues", style="dim"))
+
+
+def clock_text(seconds: float) -> str:
+    """Return a duration as people write it: 8s, 3m10, 2h05."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}"

@@ -1,0 +1,47 @@
+"""What Ray reads from the environment, and when: some of it at its very import, so this comes before.
+
+Kept apart from orchestrator/runner.py for that reason alone; imports no Ray.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+"""Ray's own files, lines and signal handling: the sweep has its own."""
+
+
+def prepare(out: Path, address: str | None) -> None:
+    """Set Ray's environment for a local cluster of our own (no address) or for another's.
+
+    Must be called before anything imports ray: it reads RAY_AUTH_MODE when it is imported.
+    """
+    os.environ.update(QUIET)
+    if address is not None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # 2.60 turns it half on by itself
+        return
+    # Ray listens on all interfaces even locally, and whoever reaches it runs code: only we have the token.
+    os.environ.pop("RAY_ADDRESS", None)
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(_own_token(out))
+
+
+def _own_token(out: Path) -> Path:
+    """Return the file with this folder's token, readable by its owner alone."""
+    token = out / ".ray-token"
+    out.mkdir(parents=True, exist_ok=True)
+    if not token.exists():
+        partial = token.with_name(f".ray-token.{os.getpid()}")
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+        partial.rename(token)
+    return token

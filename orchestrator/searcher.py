@@ -1,0 +1,61 @@
+"""Ray Tune's face of the driver: proposals go out, reports come in."""
+
+import json
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from orchestrator.driver import Driver
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Plan
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
+    """Gives Tune the study's trials. Holds nothing that a restart needs: the study and the folders do."""
+
+    def __init__(self, driver: Driver, plan: Plan, paths: SweepPaths) -> None:
+        """Serve one run of one sweep."""
+        super().__init__(metric="epoch", mode="max")
+        self._driver: Driver | None = driver
+        self._plan = plan
+        self._paths = paths
+        self._numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next trial's config as plain values, or that there is none left."""
+        assert self._driver is not None
+        proposal = self._driver.propose()
+        if proposal is None:
+            finished: str = Searcher.FINISHED
+            return finished
+        self._numbers[trial_id] = proposal.number
+        from model.config import config_to_dict
+
+        return {
+            "plan": self._plan.to_dict(),
+            "out": str(self._paths.out),
+            "number": proposal.number,
+            "config": config_to_dict(proposal.config),
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Record an epoch. Tune leaves this call out for a trial's last result."""
+        del trial_id
+        assert self._driver is not None
+        self._driver.record(json.loads(result["report"]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Settle the trial by what its folder says; an error of Ray's alone is no failure of the trial."""
+        del result, error
+        assert self._driver is not None
+        self._driver.close(self._numbers[trial_id])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: Tune's own snapshot is never restored."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the driver out of Tune's pickles: it is live, and nobody reads them."""
+        return {**self.__dict__, "_driver": None}

@@ -1,0 +1,215 @@
+"""One run of the sweep command: plan, lock, study, tracking, trials, leaderboard, in this order."""
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from model.data import report as data_report
+from model.files import write_json
+from orchestrator import errors, ray_environment, show
+from orchestrator.driver import Driver
+from orchestrator.errors import RunningElsewhereError
+from orchestrator.leaderboard import leaderboard, read_trials, write_leaderboard
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Draft, Machine, Options, Plan, concurrency, draft, settle
+from orchestrator.profiles import choose
+from orchestrator.progress import Progress, mode_for
+from orchestrator.spec import load_sweep
+from orchestrator.study import TrialStudy
+from orchestrator.tracking import Projection, ProjectionThread
+from orchestrator.trial import run_trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The command line, parsed."""
+
+    file: Path
+    name: str
+    profile: Literal["auto", "laptop", "study"]
+    data: str | None
+    encoder: str | None
+    settings: Mapping[str, Any]
+    trials: int | None
+    max_dev_examples: int | None
+    seed: int
+    new: bool
+    out: Path
+    tracking_uri: str | None
+    address: str | None
+    gpus_per_trial: float | None
+    cpus_per_trial: float | None
+    concurrent: int | None
+    dry_run: bool
+    local: bool
+    as_json: bool
+    quiet: bool
+
+
+def run(request: Request) -> int:
+    """Do what the command line asks for; return the exit code. Raises SweepError for the person's errors."""
+    loaded = load_sweep(request.file)
+    if not request.dry_run or request.address:
+        ray_environment.prepare(request.out.resolve(), request.address)
+    machine = _machine(request.address)
+    profile, why = choose(request.profile, machine.gpus)
+    options = Options(
+        name=request.name,
+        profile=profile.name,
+        encoder=request.encoder or profile.encoder,
+        data=request.data or profile.data,
+        profile_settings=profile.settings,
+        settings=request.settings,
+        trials=request.trials,
+        max_dev_examples=request.max_dev_examples,
+        seed=request.seed,
+        gpus_per_trial=request.gpus_per_trial,
+        cpus_per_trial=request.cpus_per_trial,
+    )
+    drafted = draft(loaded, options, machine)
+    paths = SweepPaths(request.out.resolve(), request.name)
+    console = show.console(stderr=request.as_json, quiet=request.quiet)
+    if request.dry_run:
+        at_once = concurrency(drafted.plan, machine, request.concurrent)
+        console.print(show.header(drafted.plan, machine, at_once, why), soft_wrap=True)
+        show.dry_run(console, drafted, paths)
+        return errors.DONE
+    with _hold(paths, request.name):
+        if request.new:
+            _put_aside(paths)
+        plan = settle(paths.plan, drafted.plan)
+        write_json(paths.data_report, data_report(drafted.corpus))
+        study = TrialStudy(paths.study_uri, plan, loaded.sweep.space)
+        projection = Projection(plan, paths, request.tracking_uri)
+        at_once = concurrency(plan, machine, request.concurrent)
+        console.print(show.header(plan, machine, at_once, why), soft_wrap=True)
+        console.print(f"  leaderboard  {projection.link}", soft_wrap=True)
+        interrupted = _run_trials(request, plan, paths, study, projection, machine, at_once)
+        if interrupted:
+            console.print(f"stopped; nothing is lost. The same command continues:\n  {_command(request)}", soft_wrap=True)
+            return errors.INTERRUPTED
+        return _finish(console, drafted, plan, paths, study, projection)
+
+
+def _run_trials(
+    request: Request,
+    plan: Plan,
+    paths: SweepPaths,
+    study: TrialStudy,
+    projection: Projection,
+    machine: Machine,
+    at_once: int,
+) -> bool:
+    """Run what is left of the sweep; return whether a signal stopped it."""
+    with Progress(plan, mode_for(as_json=request.as_json, quiet=request.quiet)) as progress:
+        for trial in read_trials(study, paths):
+            if trial.state != "running":
+                progress.already_ended(trial.number, {"best": trial.best if trial.state == "completed" else None})
+        if len(study.ended()) >= plan.trials:
+            return False
+        thread = ProjectionThread(projection, lambda: read_trials(study, paths))
+
+        def publish(event: dict[str, Any]) -> None:
+            progress.publish(event)
+            thread.wake()
+
+        driver = Driver(study, paths, publish)
+        try:
+            if request.local:
+                return _run_first(driver, plan, paths)
+            from orchestrator import runner
+
+            with runner.cluster(request.address, machine):
+                return runner.run(plan, paths, driver, at_once)
+        finally:
+            thread.close()
+
+
+def _run_first(driver: Driver, plan: Plan, paths: SweepPaths) -> bool:
+    """Run the first trial that is open in this process, where a debugger sees it."""
+    proposal = driver.propose()
+    if proposal is not None:
+        for report in run_trial(plan, paths, proposal.number, proposal.config):
+            driver.record(report)
+    return False
+
+
+def _finish(
+    console: Console, drafted: Draft, plan: Plan, paths: SweepPaths, study: TrialStudy, projection: Projection
+) -> int:
+    """Bring everything up to date, write and print the leaderboard."""
+    trials = read_trials(study, paths)
+    projection.sync(trials)
+    board = leaderboard(plan, paths, trials, projection.runs)
+    write_leaderboard(paths, board)
+    majority = show.majority_score(drafted)
+    show.final(console, plan, paths, board, majority, projection.link)
+    open_trials = plan.trials - len(study.ended())
+    if open_trials > 0:
+        console.print(f"{open_trials} of {plan.trials} trials are still to run; the same command runs them")
+        return errors.DONE
+    projection.finish(board, show.verdict(board, majority))
+    return errors.TRIALS_FAILED if show.failures(board) else errors.DONE
+
+
+def _machine(address: str | None) -> Machine:
+    if address is not None:
+        from orchestrator import runner
+
+        return runner.connect(address)
+    import torch
+
+    cpus = len(os.sched_getaffinity(0))
+    gpus = torch.cuda.device_count()
+    has = f"{cpus} core{'s' * (cpus > 1)}, {gpus or 'no'} GPU{'s' * (gpus > 1)}"
+    return Machine(cpus, float(gpus), f"this machine: {has}")
+
+
+@contextlib.contextmanager
+def _hold(paths: SweepPaths, name: str) -> Iterator[None]:
+    """Hold the sweep's name: one driver a sweep. The kernel lets go when the holder dies, however it dies."""
+    paths.out.mkdir(parents=True, exist_ok=True)
+    holder = paths.lock.with_suffix(".holder")
+    lock = FileLock(paths.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        try:
+            who = json.loads(holder.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            who = {"host": "this machine", "pid": "?", "since": "?"}
+        raise RunningElsewhereError(
+            f"sweep {name!r} is running already on {who['host']}, pid {who['pid']}, since {who['since']}; "
+            "the same command goes on when that one ends, --name gives another sweep"
+        ) from error
+    try:
+        since = time.strftime("%F %T")
+        write_json(holder, {"host": socket.gethostname(), "pid": os.getpid(), "since": since})
+        yield
+    finally:
+        lock.release()
+
+
+def _put_aside(paths: SweepPaths) -> None:
+    """Move an earlier sweep of this name out of the way; nothing is deleted."""
+    if paths.root.exists():
+        paths.root.rename(paths.root.with_name(f"{paths.name}.until-{time.strftime('%Y%m%d-%H%M%S')}"))
+
+
+def _command(request: Request) -> str:
+    import shlex
+    import sys
+
+    arguments = [argument for argument in sys.argv[1:] if argument != "--new"]
+    return shlex.join(["python", "-m", "orchestrator.sweep", *arguments]) if arguments else str(request.file)
+
+

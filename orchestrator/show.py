@@ -1,0 +1,180 @@
+"""What is printed before a sweep and after it: the dry run, the leaderboard, the verdict in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from model.config import flatten
+from model.encoder import BERT_BASE, Encoder
+from model.tasks import TASKS, majority_scores, overall_score
+from model.weights import MINILM_SHA256
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Draft, Machine, Plan, parameters
+from orchestrator.progress import clock_text
+
+BYTES_A_PARAMETER = 4
+MINILM_NOTE = (
+    "The packaged MiniLM shows and tests the system; it was trained on Quora's pairs, among others. "
+    "Its scores are no claim about the study."
+)
+
+
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Return where to print: as wide as the terminal, and wide enough for the tables where there is none."""
+    found = Console(stderr=stderr, quiet=quiet, highlight=False)
+    return found if found.is_terminal else Console(stderr=stderr, quiet=quiet, highlight=False, width=160)
+
+
+def header(plan: Plan, machine: Machine, at_once: int, why: str) -> str:
+    """Return the sweep's first lines: question, size, profile and why, resources."""
+    baseline = flatten(plan.baseline)
+    varied = ", ".join(f"{path.rpartition('.')[2]} {baseline.get(path)}" for path in plan.varies)
+    kind = f"{plan.trials} configs, listed" if plan.configs else f"{plan.trials} trials of a space"
+    each = f"{plan.gpus_per_trial:g} GPU" if plan.gpus_per_trial else f"{plan.threads} thread{'s' * (plan.threads > 1)}"
+    return (
+        f"{plan.name}  {plan.question}\n"
+        f"  {kind} · baseline {varied or 'the defaults'} · {baseline['epochs']} epochs\n"
+        f"  {machine.where} -> profile {plan.profile} ({why}) · encoder {plan.encoder['name']}"
+        f" · data {plan.data['source']}\n"
+        f"  {at_once} at once, {each} each"
+    )
+
+
+def dry_run(console: Console, draft: Draft, paths: SweepPaths) -> None:
+    """Print what would run: configs, parameters, disk. Starts nothing."""
+    import torch
+
+    plan = draft.plan
+    with torch.device("meta"):
+        own, base = Encoder(draft.encoder.config), Encoder(BERT_BASE)
+    tasks = {task.name: task for task in plan.task_list()}
+    shown = draft.configs if plan.configs else draft.configs[:8]
+    counts = parameters(shown, own, tasks)
+    fitting = [c for c in shown if c.unfrozen_layers == "all" or c.unfrozen_layers <= BERT_BASE.num_hidden_layers]
+    on_base = parameters(fitting, base, tasks)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("#", justify="right")
+    for path in plan.varies:
+        table.add_column(path.rpartition(".")[2], justify="right")
+    for name in ("parameters", "trainable", "bert-base", "trainable"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    from model.config import config_to_dict
+
+    for number, config in enumerate(shown):
+        values = flatten(config_to_dict(config))
+        table.add_row(
+            str(number) if plan.configs else "e.g.",
+            *(str(values.get(path, "")) for path in plan.varies),
+            *(_millions(value) for value in counts[number]),
+            *(_millions(value) for value in on_base[number]),
+            "baseline" if config_to_dict(config) == plan.baseline else "",
+        )
+    console.print(table)
+    largest = max(trains for _, trains in counts)
+    # Of each trial the best-dev checkpoint stays; while one runs, two states with AdamW's two moments lie there too.
+    kept, running = plan.trials * largest * BYTES_A_PARAMETER, 2 * 3 * largest * BYTES_A_PARAMETER
+    console.print(
+        f"  checkpoints up to {plan.trials} x {_megabytes(largest * BYTES_A_PARAMETER)} and as much again in MLflow, "
+        f"{_megabytes(running)} beside each running trial; {_megabytes(2 * kept + running)} in all · out {paths.root}",
+        soft_wrap=True,
+    )
+    for task, splits in draft.corpus.items():
+        sizes = " · ".join(f"{name} {len(split):,}" for name, split in splits.items())
+        console.print(f"  {task}: {sizes}")
+    console.print("nothing was started")
+
+
+def final(
+    console: Console, plan: Plan, paths: SweepPaths, board: Mapping[str, Any], majority: float, link: str
+) -> None:
+    """Print the leaderboard by rank, the verdict, and where things are."""
+    tasks = [task["name"] for task in plan.tasks]
+    table = Table(box=None, padding=(0, 2, 0, 0), title=None)
+    for name in ("rank", "trial", "best", "gap", *tasks, *(p.rpartition(".")[2] for p in plan.varies)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("epoch", "time", "trainable"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for row in board["rows"]:
+        config = flatten(row["config"])
+        table.add_row(
+            str(row["rank"] or "-"),
+            f"{row['trial']:04d}",
+            _score(row["best"]),
+            _score(row["gap"]),
+            *(_score(row.get(task)) for task in tasks),
+            *(str(config.get(path, "")) for path in plan.varies),
+            str(row["best_epoch"] or "-"),
+            clock_text(row["train_seconds"]),
+            _millions(row["trainable_params"]) if row["trainable_params"] else "-",
+            _remark(row, board["baseline"]),
+        )
+    console.print()
+    console.print(table)
+    console.print()
+    console.print(verdict(board, majority), soft_wrap=True)
+    if plan.encoder["weights"] == MINILM_SHA256:
+        console.print(MINILM_NOTE, soft_wrap=True)
+    console.print(f"leaderboard  {link}", soft_wrap=True)
+    if "127.0.0.1" in link:
+        console.print("             served by: make mlflow", soft_wrap=True)
+    top = next((row for row in board["rows"] if row["rank"] == 1), None)
+    if top:
+        console.print(f"checkpoint   {top['checkpoint']}  (in MLflow: models:/{plan.name}@best-dev)", soft_wrap=True)
+    console.print(f"table        {paths.leaderboard}", soft_wrap=True)
+
+
+def verdict(board: Mapping[str, Any], majority: float) -> str:
+    """Return who won, by how much, and what that is worth, in three lines at most."""
+    rows = [row for row in board["rows"] if row["rank"]]
+    if not rows:
+        return "No trial completed."
+    top = rows[0]
+    base = next((row for row in rows if row["trial"] == board["baseline"]), None)
+    name = ", ".join(f"{path.rpartition('.')[2]} {flatten(top['config']).get(path)}" for path in board["varies"])
+    first = f"Trial {top['trial']:04d} ({name}) has the best dev score, {top['best']:.4f}; always the majority: {majority:.4f}."
+    if base is None:
+        second = "The baseline did not complete."
+    elif base is top:
+        second = "It is the baseline itself."
+    else:
+        second = f"It is {top['best'] - base['best']:.4f} above the baseline ({base['best']:.4f})."
+    return f"{first}\n{second} One seed each: how much of a gap is noise is not known."
+
+
+def majority_score(draft: Draft) -> float:
+    """Return the dev score of answering with the commonest training label always."""
+    scores, tasks = {}, [TASKS[name] for name in draft.corpus]
+    cap = draft.plan.data["max_dev_examples"]
+    for task in tasks:
+        train, dev = draft.corpus[task.name]["train"], draft.corpus[task.name]["dev"].capped(cap)
+        assert train.labels is not None
+        assert dev.labels is not None
+        scores[task.name] = majority_scores(task, train.labels, dev.labels)
+    return overall_score(tasks, scores)
+
+
+def _remark(row: Mapping[str, Any], baseline: int | None) -> str:
+    if row["state"] == "failed":
+        return f"failed ({row['failure']}): {row['error']}"
+    return "baseline" if row["trial"] == baseline else "" if row["rank"] else row["state"]
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def failures(board: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the rows of failed trials."""
+    return [row for row in board["rows"] if row["state"] == "failed"]

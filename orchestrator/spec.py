@@ -1,0 +1,123 @@
+"""What a search-space file says, and how it is loaded.
+
+A file defines `SWEEP = Sweep(question=..., baseline=..., configs=[...])`, an exact list, or
+`SWEEP = Sweep(question=..., baseline=..., space=fn, trials=N)`, an Optuna space. It is code: it is loaded
+from the checkout that runs it, in the driver alone; workers get plain dicts.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from model.config import TrialConfig, explain
+from orchestrator.errors import SweepError
+
+if TYPE_CHECKING:
+    import optuna
+
+Space = Callable[["optuna.Trial"], TrialConfig]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One question, and the configs that are tried to answer it."""
+
+    question: str
+    """What the sweep asks, in a sentence."""
+    baseline: TrialConfig
+    """The config that others are measured against; of an exact list, one of its configs."""
+    configs: Sequence[TrialConfig] = ()
+    """An exact list: each is trained once, in this order."""
+    space: Space | None = None
+    """A pure function from an Optuna trial to a complete config; parameters are named by their field's path."""
+    trials: int = 0
+    """How many configs of the space are tried; --trials overrides it."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """Optuna's sampler for a space."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is neither a list nor a space."""
+        if bool(self.configs) == bool(self.space):
+            raise ValueError("a sweep has either configs=[...] or space=fn with trials=N")
+        if self.space and self.trials < 1:
+            raise ValueError("a sweep over a space says trials=N, 1 or more")
+        if self.configs and self.baseline not in self.configs:
+            raise ValueError("the baseline is not among the configs; the leaderboard measures against it")
+
+
+@dataclass(frozen=True)
+class LoadedSweep:
+    """A search-space file and what it says."""
+
+    path: Path
+    sweep: Sweep
+    code_sha256: str
+    """Hash of the file's code; comments, docstrings and layout do not enter."""
+
+
+def load_sweep(path: Path) -> LoadedSweep:
+    """Return the sweep that a file defines. Raises SweepError with FILE:LINE."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    except SyntaxError as error:
+        line = (error.text or "").rstrip()
+        caret = " " * ((error.offset or 1) - 1) + "^"
+        raise SweepError(f"{path}:{error.lineno}:{error.offset}: {error.msg}\n    {line}\n    {caret}") from error
+    except UnicodeDecodeError as error:
+        raise SweepError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start})") from error
+    except OSError as error:
+        raise SweepError(f"{path}: {error.strerror}; {known_sweeps(path.parent)}") from error
+    spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise SweepError(f"{path}: not a Python file; a search space is a .py file that defines SWEEP")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ValidationError as error:
+        raise SweepError(f"{path}:{_line(error, path)}: {'; '.join(explain(error))}") from error
+    except (Exception, SystemExit) as error:
+        text = f"{type(error).__name__}: {error}"
+        raise SweepError(f"{path}:{_line(error, path)}: {text}, while loading the search space") from error
+    sweep = getattr(module, "SWEEP", None)
+    if not isinstance(sweep, Sweep):
+        found = ", ".join(name for name in vars(module) if not name.startswith("_")) or "nothing"
+        what = "defines no SWEEP" if sweep is None else f"defines SWEEP as a {type(sweep).__name__}"
+        raise SweepError(f"{path}: {what}; expected SWEEP = Sweep(...); it has {found}")
+    return LoadedSweep(path, sweep, _code_sha256(tree))
+
+
+def known_sweeps(folder: Path) -> str:
+    """Return the search spaces that lie in a folder, for an error's text."""
+    names = sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
+    return f"{folder} has {', '.join(names)}" if names else f"no search space lies in {folder}"
+
+
+def question_of(path: Path) -> str:
+    """Return the first line of a search-space file's docstring, without running the file."""
+    try:
+        return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    except (SyntaxError, OSError, UnicodeDecodeError):
+        return "cannot be read"
+
+
+def _line(error: BaseException, path: Path) -> int:
+    """Return the last line of the file that an error passed through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f.lineno or 1 for f in reversed(frames) if f.filename == str(path)), 1)
+
+
+def _code_sha256(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                value.value = ""
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

@@ -1,0 +1,204 @@
+"""The study: the one record of which trials exist and how each ended. The only door to Optuna.
+
+Lives in a database and is written by one driver at a time. Every method may be called again after a crash,
+with the same effect as once.
+"""
+
+import logging
+import sqlite3
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from model.config import TrialConfig, config_from_dict, config_to_dict, flatten, with_settings
+from orchestrator.errors import SweepError
+from orchestrator.plan import Plan, varying
+from orchestrator.spec import Space
+
+Ended = Literal["completed", "failed"]
+PROBES = 64
+"""Points of a space that are built before a sweep starts, to see what varies and that all are valid."""
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+warnings.simplefilter("ignore", ExperimentalWarning)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to run: its number and its complete config."""
+
+    number: int
+    config: TrialConfig
+
+
+class TrialStudy:
+    """The study of one sweep, over Optuna's ask and tell."""
+
+    def __init__(self, uri: str, plan: Plan, space: Space | None) -> None:
+        """Open the study of this plan, or create it."""
+        self._plan = plan
+        self._space = space
+        self._handed_out: set[int] = set()
+        if uri.startswith("sqlite:///"):
+            _use_write_ahead_log(Path(uri.removeprefix("sqlite:///")))
+        self._study = optuna.create_study(
+            study_name=plan.name,
+            storage=RDBStorage(uri, engine_kwargs={"connect_args": {"timeout": 60}} if "sqlite" in uri else None),
+            sampler=RandomSampler(),
+            direction="maximize",
+            load_if_exists=True,
+        )
+
+    def next_proposal(self) -> Proposal | None:
+        """Return the next trial to run, or None where the total is reached.
+
+        First the trials that an earlier driver left running, at the same number and params; then new ones.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and trial.number not in self._handed_out:
+                self._study.sampler = self._sampler(trial.number)
+                return self._hand_out(optuna.Trial(self._study, trial._trial_id))  # noqa: SLF001
+        if len(trials) >= self._plan.trials:
+            return None
+        self._study.sampler = self._sampler(len(trials))
+        return self._hand_out(self._study.ask())
+
+    def hand_out_again(self, number: int) -> None:
+        """Take back a trial that was handed out and did not end: `next_proposal` gives it again."""
+        self._handed_out.discard(number)
+
+    def report(self, number: int, epoch: int, dev_score: float) -> None:
+        """Record an epoch's dev score; recording it again is harmless."""
+        trial = self._trial(number)
+        if trial.state == TrialState.RUNNING and epoch not in trial.intermediate_values:
+            optuna.Trial(self._study, trial._trial_id).report(dev_score, epoch)  # noqa: SLF001
+
+    def end(self, number: int, ended: Ended, *, best: float | None = None, failure: str | None = None) -> None:
+        """Record how a trial ended: its best dev score, or the class of its failure. The first record stands."""
+        trial = self._trial(number)
+        if trial.state.is_finished():
+            return
+        if failure is not None:
+            self._study._storage.set_trial_user_attr(trial._trial_id, "failure", failure)  # noqa: SLF001
+        if ended == "completed":
+            self._study.tell(number, best, state=TrialState.COMPLETE)
+        else:
+            self._study.tell(number, state=TrialState.FAIL)
+
+    def ended(self) -> dict[int, Ended]:
+        """Return how each trial that has ended did."""
+        return {
+            trial.number: "completed" if trial.state == TrialState.COMPLETE else "failed"
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state.is_finished()
+        }
+
+    def running(self) -> list[int]:
+        """Return the numbers of the trials that exist and have not ended."""
+        return [t.number for t in self._study.get_trials(deepcopy=False) if not t.state.is_finished()]
+
+    def configs(self) -> dict[int, TrialConfig]:
+        """Return the config of every trial that exists."""
+        return {
+            trial.number: config_from_dict(trial.user_attrs["config"])
+            for trial in self._study.get_trials(deepcopy=False)
+            if "config" in trial.user_attrs
+        }
+
+    def _hand_out(self, trial: optuna.Trial) -> Proposal:
+        self._handed_out.add(trial.number)
+        config = self._config(trial)
+        trial.set_user_attr("config", config_to_dict(config))
+        return Proposal(trial.number, config)
+
+    def _config(self, trial: optuna.Trial) -> TrialConfig:
+        """Return a trial's config: a function of its number for a list, of its recorded params for a space."""
+        if self._plan.configs:
+            for path in self._plan.varies:
+                choices = dict.fromkeys(_choice(flatten(config).get(path)) for config in self._plan.configs)
+                trial.suggest_categorical(path, list(choices))
+            return config_from_dict(self._plan.configs[trial.number])
+        if trial.number == 0:
+            return config_from_dict(self._plan.baseline)
+        assert self._space is not None
+        return with_settings(self._space(trial), self._plan.settings)
+
+    def _sampler(self, number: int) -> BaseSampler:
+        """Return the sampler for one trial: seeded by its number, so that a new driver does not repeat points."""
+        if self._plan.configs:
+            return ListSampler([flatten(config) for config in self._plan.configs])
+        seed = int(np.random.SeedSequence([self._plan.seed, number]).generate_state(1)[0])
+        return RandomSampler(seed) if self._plan.sampler == "random" else TPESampler(seed=seed)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+
+class ListSampler(BaseSampler):
+    """Proposes the configs of an exact list in their order, so that the study knows their params."""
+
+    def __init__(self, configs: list[dict[str, Any]]) -> None:
+        self._configs = configs
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return nothing: every parameter follows from the trial's number alone."""
+        del study, trial
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return nothing."""
+        del study, trial, search_space
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return the value of the trial's config."""
+        del study, param_distribution
+        return _choice(self._configs[trial.number].get(param_name))
+
+
+def probe(space: Space, path: Path) -> list[TrialConfig]:
+    """Return configs of random points of a space. Raises SweepError where it yields something else."""
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    configs = []
+    for _ in range(PROBES):
+        trial = study.ask()
+        try:
+            config = space(trial)
+        except Exception as error:
+            raise SweepError(f"{path}: the space fails at {trial.params}: {error}") from error
+        if not isinstance(config, TrialConfig):
+            raise SweepError(f"{path}: the space returns a {type(config).__name__}; expected a TrialConfig")
+        configs.append(config)
+    if not varying(configs):
+        raise SweepError(f"{path}: nothing varies in the space; expected trial.suggest_...")
+    return configs
+
+
+def _choice(value: Any) -> Any:
+    """Return a value as Optuna stores categories: lists as text."""
+    return str(value) if isinstance(value, list | Mapping) else value
+
+
+def _use_write_ahead_log(path: Path) -> None:
+    """Let readers and the writer work at once; SQLite keeps this in the file. Its sync mode is FULL by default."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(path, timeout=60) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+

@@ -1,0 +1,130 @@
+"""`python -m orchestrator.sweep FILE`: the command line. Nothing heavy is imported before it is parsed."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+class ProfileChoice(StrEnum):
+    """What decides encoder, data and settings."""
+
+    auto = "auto"
+    laptop = "laptop"
+    study = "study"
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path | None, typer.Argument(help="A search space, as search_spaces/exp4.py.")] = None,
+    profile: Annotated[
+        ProfileChoice, typer.Option(help="laptop: packaged MiniLM, bundled sample. study: bert-base, full data.")
+    ] = ProfileChoice.auto,
+    data: Annotated[str | None, typer.Option(help="Folder of the course's files, or 'hub'.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="'minilm', a folder, or NAME[@REVISION] on the hub.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Total trials of a space.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each trial.")] = None,
+    max_train_examples: Annotated[int | None, typer.Option(help="Cap on each task's training examples.")] = None,
+    max_dev_examples: Annotated[int | None, typer.Option(min=1, help="Cap on each task's dev examples.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a config field, as heads.dropout=0.5.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The sweep's name; the file's stem by default.")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Put an earlier sweep of this name aside.")] = False,
+    out: Annotated[Path, typer.Option(help="Where results go.")] = Path("runs"),
+    tracking_uri: Annotated[str | None, typer.Option(help="An MLflow server or database; OUT/mlflow.db by default.")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray head, HOST:PORT or auto; a local Ray by default.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(min=0, help="1 where there are GPUs.")] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(min=0.1, help="The cores shared out by default.")] = None,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="At most so many trials at once.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every trial, and of the sampler.")] = 0,
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks in place of one-line errors.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run; start nothing.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="The first trial in this process, for a debugger.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an event on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
+) -> None:
+    """Fine-tune every config of a search space and rank them. Running the same command again continues.
+
+    Exit codes: 0 done; 1 failed; 2 bad usage, space or data; 3 done, with failed trials; 4 Ray or MLflow
+    unreachable; 5 the sweep is running elsewhere; 130 interrupted.
+    """
+    from orchestrator.errors import FAILED, SweepError
+
+    try:
+        path = _search_space(file)
+        values = {"epochs": epochs, "max_train_examples": max_train_examples, "seed": seed}
+        settings = {key: value for key, value in values.items() if value is not None} | _settings(set_ or [])
+        from orchestrator.session import Request, run
+
+        request = Request(
+            file=path, name=_name(name or path.stem), profile=profile.value, data=data, encoder=encoder,
+            settings=settings, trials=trials, max_dev_examples=max_dev_examples, seed=seed, new=new, out=out,
+            tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
+            cpus_per_trial=cpus_per_trial, concurrent=concurrent, dry_run=dry_run, local=local,
+            as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+        code = run(request)
+    except SweepError as error:
+        if debug:
+            raise
+        print("\n".join(f"error: {line}" if not line.startswith(" ") else line for line in str(error).split("\n")), file=sys.stderr)
+        code = error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        print(f"error: {type(error).__name__}: {error}; --debug shows the traceback", file=sys.stderr)
+        code = FAILED
+    raise typer.Exit(code)
+
+
+def _search_space(file: Path | None) -> Path:
+    """Return the file; without one, raise an error that lists the search spaces with their questions."""
+    from orchestrator.errors import SweepError
+
+    if file is not None and file.suffix == ".py" and file.is_file():
+        return file
+    from orchestrator.spec import question_of
+
+    folder = Path(__file__).parent.parent / "search_spaces"
+    known = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
+    what = "no search space given" if file is None else f"{file}: no such search-space file"
+    listed = "\n".join(f"  {path.parent.name}/{path.name:<12} {question_of(path)}" for path in known)
+    raise SweepError(f"{what}; there are:\n{listed}")
+
+
+def _name(name: str) -> str:
+    from orchestrator.errors import SweepError
+    from orchestrator.paths import NAME_PATTERN
+
+    if not NAME_PATTERN.fullmatch(name):
+        raise SweepError(f"--name {name!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -, not starting with . or -")
+    return name
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """Return FIELD=VALUE pairs with values read as JSON where they are JSON, as text otherwise."""
+    import json
+
+    from orchestrator.errors import SweepError
+
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        field, equals, text = pair.partition("=")
+        if not equals or not field:
+            raise SweepError(f"--set {pair!r}: expected FIELD=VALUE, as in --set learning_rate=1e-4")
+        if field in settings:
+            raise SweepError(f"--set {field} is given twice")
+        try:
+            settings[field] = json.loads(text)
+        except ValueError:
+            settings[field] = text
+    return settings
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m orchestrator.sweep")

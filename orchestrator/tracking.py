@@ -1,0 +1,302 @@
+"""MLflow as a projection of study and folders. The only door to MLflow.
+
+Nothing is read back from it but what it already has: it can lag, be down for a while or be lost without
+harm, and `sync` brings it up to date from wherever it stands. Runs are found by their tags, never doubled.
+"""
+
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from model.config import flatten
+from orchestrator import paths as places
+from orchestrator.errors import SweepError, UnreachableError
+from orchestrator.leaderboard import TrialRecord, leaderboard
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Plan
+from orchestrator.view import ViewColumns, leaderboard_url, view_tag
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+warnings.filterwarnings("ignore", module="mlflow")
+
+import mlflow  # noqa: E402  (reads the environment)
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.artifacts import download_artifacts  # noqa: E402
+from mlflow.entities import LoggedModelOutput, Metric, Param, Run, RunTag, ViewType  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode  # noqa: E402
+
+logging.getLogger("mlflow").setLevel(logging.ERROR)
+logging.getLogger("alembic").setLevel(logging.ERROR)
+
+DEFAULT_UI = "http://127.0.0.1:5000"
+"""Where `make mlflow` serves the default store."""
+BEST_DEV = "best-dev"
+FETCH_INTERVAL_S = 1.0
+
+
+class Projection:
+    """One sweep in MLflow: an experiment, a run for the sweep, a run for each trial, the best in the registry."""
+
+    def __init__(self, plan: Plan, paths: SweepPaths, uri: str | None) -> None:
+        """Find or create the experiment. Raises UnreachableError before any work is done."""
+        self._plan, self._paths = plan, paths
+        self.uri = uri or places.tracking_uri(paths.out)
+        self._artifacts = None if uri else places.artifact_root(paths.out)
+        # The SQL registry resolves models:/ sources through the process's own URI, whatever its client was given.
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.uri)
+        self._client = MlflowClient(self.uri, registry_uri=self.uri)
+        self._runs: dict[int, str] = {}
+        self._logged_epochs: dict[int, int] = {}
+        self._shown: dict[int, dict[str, float]] = {}
+        self._ended: set[int] = set()
+        self._registered: int | None = None
+        try:
+            self._experiment = self._find_experiment()
+            self._sweep_run = self._find_sweep_run()
+            self._find_trial_runs()
+        except SweepError:
+            raise
+        except Exception as error:
+            raise UnreachableError(f"MLflow at {masked(self.uri)} does not answer: {_first_line(error)}") from error
+
+    @property
+    def link(self) -> str:
+        """Return the link that opens the leaderboard in MLflow's UI."""
+        return leaderboard_url(self.uri if self.uri.startswith("http") else DEFAULT_UI, self._experiment)
+
+    @property
+    def runs(self) -> dict[int, str]:
+        """Return the run of each trial that MLflow has."""
+        return dict(self._runs)
+
+    def sync(self, trials: Sequence[TrialRecord]) -> None:
+        """Bring MLflow up to date with the trials; may be called again at any time, and after any failure."""
+        for trial in trials:
+            if trial.number not in self._ended:
+                self._sync_epochs(trial)
+        board = leaderboard(self._plan, self._paths, trials, self._runs)
+        for row in board["rows"]:
+            self._sync_summary(row)
+        for trial in trials:
+            if trial.state != "running" and trial.number not in self._ended:
+                self._end(trial)
+        self._register_best(board["rows"])
+
+    def finish(self, board: Mapping[str, Any], verdict: str) -> None:
+        """Close the sweep's run with its leaderboard and a description in a few lines."""
+        self._client.log_artifact(self._sweep_run, str(self._paths.leaderboard))
+        self._client.set_tag(self._sweep_run, "mlflow.note.content", verdict)
+        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", f"{board['question']}\n\n{verdict}")
+        self._client.set_terminated(self._sweep_run, "FINISHED")
+
+    def _find_experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._plan.name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise SweepError(
+                f"MLflow's experiment {self._plan.name!r} was deleted; restore it, or --name NAME gives another name"
+            )
+        if found is not None and found.tags.get("sweep_id") != self._plan.sweep_id:
+            # An earlier sweep of this name, put aside by --new or by removing its folder.
+            self._client.rename_experiment(found.experiment_id, f"{found.name} (until {time.strftime('%F %T')})")
+            found = None
+        experiment: str = (
+            found.experiment_id if found else self._client.create_experiment(self._plan.name, self._artifacts)
+        )
+        tasks = [task["name"] for task in self._plan.tasks]
+        columns = ViewColumns(scores=("rank", "best", "gap", *tasks), params=self._plan.varies)
+        key, value = view_tag(columns, created_at_ms=int(time.time() * 1000))
+        if found is None:
+            self._client.set_experiment_tag(experiment, "sweep_id", self._plan.sweep_id)
+            self._client.set_experiment_tag(experiment, key, value)
+        return experiment
+
+    def _find_sweep_run(self) -> str:
+        found = self._search("tags.kind = 'sweep'")
+        if found:
+            return str(found[0].info.run_id)
+        run = self._client.create_run(
+            self._experiment, run_name=self._plan.name, tags={"kind": "sweep", "sweep": self._plan.name}
+        )
+        constants = {k: v for k, v in flatten(self._plan.baseline).items() if k not in self._plan.varies}
+        constants |= {"encoder": self._plan.encoder["name"], "data": self._plan.data["source"]}
+        constants |= {"profile": self._plan.profile, "trials": self._plan.trials}
+        self._client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in constants.items()])
+        self._client.log_artifact(run.info.run_id, str(self._paths.plan))
+        self._client.log_artifact(run.info.run_id, str(self._paths.data_report))
+        return str(run.info.run_id)
+
+    def _find_trial_runs(self) -> None:
+        for run in self._search("tags.kind = 'trial'"):
+            number = int(run.data.tags["trial"])
+            self._runs[number] = run.info.run_id
+            history = self._client.get_metric_history(run.info.run_id, "dev/score")
+            self._logged_epochs[number] = max((metric.step for metric in history), default=0)
+            self._shown[number] = dict(run.data.metrics)
+            if run.info.status != "RUNNING":
+                self._ended.add(number)
+
+    def _search(self, filter_string: str) -> list[Run]:
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment], filter_string, ViewType.ACTIVE_ONLY, max_results=1000, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def _sync_epochs(self, trial: TrialRecord) -> None:
+        run = self._runs.get(trial.number) or self._create_run(trial)
+        new = [entry for entry in trial.history if entry["epoch"] > self._logged_epochs.get(trial.number, 0)]
+        if not new:
+            return
+        now = int(time.time() * 1000)
+        metrics = []
+        for entry in new:
+            values = {"dev/score": entry["dev_score"], "train/loss": entry["train_loss"], "lr": entry["learning_rate"]}
+            values |= {f"dev/{task}": score for task, score in entry["scores"].items()}
+            metrics += [Metric(key, value, now, entry["epoch"]) for key, value in values.items()]
+        self._client.log_batch(run, metrics=metrics)
+        self._logged_epochs[trial.number] = new[-1]["epoch"]
+
+    def _create_run(self, trial: TrialRecord) -> str:
+        tags = {
+            "kind": "trial", "stage": "search", "sweep": self._plan.name,
+            "trial": str(trial.number), "state": "running",
+        }  # fmt: skip
+        run = self._client.create_run(self._experiment, run_name=f"{trial.number:04d}", tags=tags)
+        flat = flatten(trial.config)
+        params = [Param(path, str(flat[path])) for path in self._plan.varies if path in flat]
+        self._client.log_batch(run.info.run_id, params=params)
+        self._runs[trial.number] = run.info.run_id
+        return str(run.info.run_id)
+
+    def _sync_summary(self, row: Mapping[str, Any]) -> None:
+        """Log the leaderboard's columns of a trial where they changed: tables show a metric's last value."""
+        number = row["trial"]
+        if row["best"] is None:
+            return
+        names = ("rank", "best", "gap", "best_epoch", "train_seconds", "trainable_params", *row["config"]["tasks"])
+        values = {name: round(float(row[name]), 4) for name in names}
+        changed = {k: v for k, v in values.items() if self._shown.get(number, {}).get(k) != v}
+        if changed:
+            now = int(time.time() * 1000)
+            self._client.log_batch(self._runs[number], metrics=[Metric(k, v, now, 0) for k, v in changed.items()])
+            self._shown[number] = self._shown.get(number, {}) | changed
+
+    def _end(self, trial: TrialRecord) -> None:
+        run = self._runs[trial.number]
+        if trial.state == "completed":
+            self._log_model(trial, run)
+        tags = {"state": trial.state} | ({"failure": f"{trial.failure}: {trial.error}"} if trial.failure else {})
+        self._client.log_batch(run, tags=[RunTag(key, value[:5000]) for key, value in tags.items()])
+        self._client.set_terminated(run, "FINISHED" if trial.state == "completed" else "FAILED")
+        self._ended.add(trial.number)
+
+    def _log_model(self, trial: TrialRecord, run: str) -> None:
+        """Store the best-dev checkpoint as a logged model without a flavour: files, never code."""
+        assert trial.best is not None
+        folder = self._paths.trial(trial.number).root / trial.best["checkpoint"]
+        found = self._client.search_logged_models([self._experiment], f"source_run_id = '{run}'")
+        for model in found:
+            if str(model.status) in ("READY", "LoggedModelStatus.READY"):
+                return
+            self._client.delete_logged_model(model.model_id)
+        model = self._client.create_logged_model(
+            self._experiment, name=f"{self._plan.name}-{trial.number:04d}", source_run_id=run
+        )
+        self._client.log_model_artifacts(model.model_id, str(folder))
+        self._client.finalize_logged_model(model.model_id, "READY")
+        self._client.log_outputs(run, [LoggedModelOutput(model.model_id, step=trial.best["epoch"])])
+
+    def _register_best(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Let the alias best-dev name the best finished trial's checkpoint."""
+        best = next((row for row in rows if row["rank"] == 1), None)
+        if best is None or best["trial"] == self._registered:
+            return
+        name, number = self._plan.name, best["trial"]
+        try:
+            self._client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            self._client.create_registered_model(name, description=f"{self._plan.question} Best-dev checkpoints.")
+        versions = self._client.search_model_versions(f"name = '{name}'")
+        version = next((v for v in versions if v.run_id == self._runs[number]), None)
+        if version is None:
+            models = self._client.search_logged_models([self._experiment], f"source_run_id = '{self._runs[number]}'")
+            version = self._client.create_model_version(
+                name, f"models:/{models[0].model_id}", self._runs[number], model_id=models[0].model_id
+            )
+        self._client.set_registered_model_alias(name, BEST_DEV, version.version)
+        self._registered = number
+
+
+class ProjectionThread:
+    """Keeps MLflow up to date beside the sweep, which never waits for it."""
+
+    def __init__(self, projection: Projection, trials: Callable[[], Sequence[TrialRecord]]) -> None:
+        """Start the thread; `trials` is asked for the present state each time."""
+        self._projection, self._trials = projection, trials
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self.trouble: str | None = None
+        """The last failure, None when the last sync went well."""
+        self._thread = threading.Thread(target=self._run, name="mlflow-projection", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that something happened."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop the thread after the sync it is in."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            if self._stop.is_set():
+                return
+            try:
+                self._projection.sync(self._trials())
+                self.trouble = None
+            except Exception as error:  # noqa: BLE001  (an outage of MLflow costs the sweep nothing)
+                self.trouble = _first_line(error)
+                self._wake.set()
+            self._stop.wait(FETCH_INTERVAL_S)
+
+
+def fetch_model(name: str, uri: str, target: Path) -> Path:
+    """Return a folder with the files of a registered model, NAME@ALIAS or NAME/VERSION. Raises SweepError."""
+    try:
+        return Path(download_artifacts(artifact_uri=f"models:/{name}", dst_path=str(target), tracking_uri=uri))
+    except Exception as error:
+        raise SweepError(f"model {name!r} not found in MLflow at {masked(uri)}: {_first_line(error)}") from error
+
+
+def masked(uri: str) -> str:
+    """Return a URI without its password."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(uri)
+    return uri.replace(f":{parts.password}@", ":***@") if parts.password else uri
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0][:300]

@@ -1,0 +1,212 @@
+"""One trial in one process: it goes on from what lies in its folder, and leaves its verdict there."""
+
+import json
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.checkpoint import Checkpoint, load_state, predictions_table, save_checkpoint
+from model.config import TrialConfig
+from model.data import Corpus, load_corpus
+from model.files import canonical_json, write_text
+from model.multitask import count
+from model.tasks import Task
+from model.training import DivergedError, EpochResult, TaskData, fine_tune, prepare
+from model.weights import EncoderSource, find_encoder, load_encoder, load_tokenizer
+from orchestrator.paths import SweepPaths, TrialPaths, best_folder, state_folder
+from orchestrator.plan import Plan
+from orchestrator.trial_files import latest_state, prune, read_verdict, write_verdict
+
+FRUITLESS_ATTEMPTS = 4
+"""So many starts in a row without an epoch between them end a trial: its process dies whatever is done."""
+
+
+class InfrastructureError(RuntimeError):
+    """The process of a trial died again and again before an epoch ended."""
+
+
+def run_trial(plan: Plan, paths: SweepPaths, number: int, config: TrialConfig) -> Iterator[dict[str, Any]]:
+    """Train one trial from where its folder says it stands; yield a report after each epoch.
+
+    The first report of a resumed trial repeats the last epoch that was saved, without training. The last
+    report has done=True; the verdict lies in the folder before it is given. A failure of the trial itself
+    (divergence, memory, code) is a verdict, not an exception.
+    """
+    folder = paths.trial(number)
+    verdict = read_verdict(folder)
+    if verdict is None:
+        run = _Run(plan, paths, number, config)
+        try:
+            yield from run.epochs()
+            verdict = run.completed()
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is the trial's verdict)
+            write_text(folder.error, traceback.format_exc())
+            verdict = {
+                "state": "failed",
+                "failure": failure_class(error),
+                "error": str(error)[:2000],
+                "history": run.history,
+            }
+        write_verdict(folder, verdict)
+    yield {**verdict, "number": number, "done": True}
+
+
+def failure_class(error: Exception) -> str:
+    """Return the class of a failure, as the leaderboard and the study name it."""
+    if isinstance(error, DivergedError):
+        return "diverged"
+    if isinstance(error, torch.OutOfMemoryError):
+        return "out of GPU memory"
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError):
+        return "disk"
+    return "infrastructure" if isinstance(error, InfrastructureError) else "code"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a worker keeps from trial to trial: it is the same for all trials of a sweep."""
+
+    encoder: EncoderSource
+    corpus: Corpus
+
+
+class _Run:
+    """One attempt at a trial: its history so far and its best epoch."""
+
+    def __init__(self, plan: Plan, paths: SweepPaths, number: int, config: TrialConfig) -> None:
+        self.plan, self.paths, self.number, self.config = plan, paths, number, config
+        self.folder = paths.trial(number)
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+        self.parameters = (0, 0)
+
+    def epochs(self) -> Iterator[dict[str, Any]]:
+        """Yield a report for the state that was found, if any, and for each epoch trained but the last."""
+        resumed = latest_state(self.folder)
+        attempt = self.folder.new_attempt()
+        if resumed:
+            self.history, self.best = list(resumed.manifest["history"]), dict(resumed.manifest["best"])
+            yield self._report()
+        _refuse_fruitless(self.folder, resumed)
+        torch.set_num_threads(self.plan.threads)
+        material = _material(canonical_json(self.plan.to_dict()))
+        data = self._data(material)
+        encoder = load_encoder(material.encoder)
+        self.parameters = count(self.config, [entry.task for entry in data], encoder)
+        device = "cuda" if self.plan.gpus_per_trial and torch.cuda.is_available() else "cpu"
+        start = load_state(resumed) if resumed else None
+        for result in fine_tune(self.config, data, encoder, device=device, resume=start):
+            self._save(attempt, data, material, result)
+            if result.epoch < self.config.epochs:
+                yield self._report()
+
+    def completed(self) -> dict[str, Any]:
+        """Return the verdict after the last epoch."""
+        return {
+            "state": "completed",
+            "best": self.best,
+            "history": self.history,
+            "parameters": self.parameters[0],
+            "trainable_params": self.parameters[1],
+        }
+
+    def _report(self) -> dict[str, Any]:
+        return {"number": self.number, "history": self.history, "best": self.best, "done": False}
+
+    def _data(self, material: Material) -> list[TaskData]:
+        source = material.encoder
+        return prepare(
+            material.corpus,
+            self.config,
+            load_tokenizer(source.folder / "tokenizer.json", vocab_size=source.config.vocab_size),
+            tokenizer_sha256=source.tokenizer_sha256,
+            max_dev_examples=self.plan.data["max_dev_examples"],
+            cache=self.paths.token_cache,
+        )
+
+    def _save(self, attempt: Path, data: list[TaskData], material: Material, result: EpochResult) -> None:
+        """Save the epoch: its weights if they are the best so far, then the state to go on from."""
+        facts = {"sweep": self.plan.sweep_id, "trial": self.number, "threads": self.plan.threads}
+        tasks = [entry.task for entry in data]
+        self.history = [*self.history, _entry(result)]
+        if self.best is None or result.dev.overall > self.best["dev_score"]:
+            target = best_folder(attempt, result.epoch)
+            self.best = {
+                "epoch": result.epoch,
+                "dev_score": result.dev.overall,
+                "scores": result.dev.scores,
+                "checkpoint": str(target.relative_to(self.folder.root)),
+            }
+            save_checkpoint(
+                target,
+                config=self.config,
+                tasks=tasks,
+                encoder=material.encoder,
+                state=result.state,
+                facts={**facts, **self.best, **self._dev_facts(tasks)},
+                with_optimizer=False,
+                predictions=predictions_table(data, result.dev),
+            )
+        save_checkpoint(
+            state_folder(attempt, result.epoch),
+            config=self.config,
+            tasks=tasks,
+            encoder=material.encoder,
+            state=result.state,
+            facts={**facts, "history": self.history, "best": self.best},
+            with_optimizer=True,
+        )
+        prune(self.folder, self.best)
+
+    def _dev_facts(self, tasks: list[Task]) -> dict[str, Any]:
+        """Return what a later evaluation needs to give the same score to the last bit."""
+        content = self.plan.data["content"]
+        return {
+            "encoder_given": self.plan.encoder["given"],
+            "max_dev_examples": self.plan.data["max_dev_examples"],
+            "dev_content": {task.name: content[f"{task.name}/dev"] for task in tasks},
+        }
+
+
+def _entry(result: EpochResult) -> dict[str, Any]:
+    return {
+        "epoch": result.epoch,
+        "dev_score": result.dev.overall,
+        "scores": result.dev.scores,
+        "train_loss": result.train_loss,
+        "learning_rate": result.learning_rate,
+        "train_seconds": round(result.train_seconds, 3),
+        "evaluation_seconds": round(result.evaluation_seconds, 3),
+    }
+
+
+@lru_cache(maxsize=1)
+def _material(plan_json: str) -> Material:
+    """Return data and encoder of a plan, checked to be those that were planned; kept in the process."""
+    plan = Plan(**json.loads(plan_json))
+    encoder = find_encoder(plan.encoder["given"])
+    if encoder.weights_sha256 != plan.encoder["weights"]:
+        raise ValueError(f"encoder {plan.encoder['given']!r} here is not the one that was planned")
+    corpus = load_corpus(plan.data["source"], plan.task_list())
+    for task, splits in corpus.items():
+        for name, split in splits.items():
+            if split.content_hash() != plan.data["content"][f"{task}/{name}"]:
+                raise ValueError(f"{split.source}: changed since the sweep was planned")
+    return Material(encoder, corpus)
+
+
+def _refuse_fruitless(folder: TrialPaths, resumed: Checkpoint | None) -> None:
+    """End a trial whose attempts die one after another without an epoch."""
+    attempts = [path.name for path in folder.attempts()]
+    since = attempts.index(resumed.folder.parent.name) + 1 if resumed else 0
+    if len(attempts) - since > FRUITLESS_ATTEMPTS:
+        raise InfrastructureError(f"{FRUITLESS_ATTEMPTS} attempts died before an epoch ended; see the logs of Ray")
+
+
