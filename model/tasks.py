@@ -43,6 +43,8 @@ class Task:
     """Split (train, dev, test) to the file names it may have in a data folder, the first found is read."""
     pair_encoding: PairEncoding = "separate"
     """How a pair is encoded unless a config says otherwise; of no meaning for single sentences."""
+    prediction_file: tuple[str, str] | None = None
+    """Prefix of the course's prediction files and the title of their second column; by the name otherwise."""
     hub: Mapping[str, Any] | None = None
     """Where the hub keeps the same data set; model/hub.py has the keys."""
 
@@ -78,6 +80,8 @@ class Task:
         """Return the task that `to_dict` described, also after a way through JSON."""
         plain = dict(values)
         plain["sentence_columns"] = tuple(plain["sentence_columns"])
+        if plain["prediction_file"]:
+            plain["prediction_file"] = tuple(plain["prediction_file"])
         plain["files"] = {split: tuple(names) for split, names in plain["files"].items()}
         if plain["hub"]:
             plain["hub"] = {**plain["hub"], "sentences": tuple(plain["hub"]["sentences"])}
@@ -85,6 +89,7 @@ class Task:
 
 
 TASKS: dict[str, Task] = {}
+GLUE_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
 
 def register(task: Task) -> Task:
@@ -108,8 +113,14 @@ register(
             "dev": ("ids-sst-dev.csv",),
             "test": ("ids-sst-test.csv", "ids-sst-test-student.csv"),
         },
-        hub={"repo": "SetFit/sst5", "files": {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"},
-             "sentences": ("text",), "label": "label"},
+        prediction_file=("sst", "Predicted_Sentiment"),
+        hub={
+            "repo": "SetFit/sst5",
+            "revision": "e51bdcd8cd3a30da231967c1a249ba59361279a3",
+            "files": {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"},
+            "sentences": ("text",),
+            "label": "label",
+        },
     )
 )
 register(
@@ -125,10 +136,19 @@ register(
             "dev": ("quora-dev.csv",),
             "test": ("quora-test.csv", "quora-test-student.csv"),
         },
+        prediction_file=("para", "Predicted_Is_Paraphrase"),
         pair_encoding="separate",
-        hub={"repo": "nyu-mll/glue", "files": {"train": "qqp/train-00000-of-00001.parquet",
-             "dev": "qqp/validation-00000-of-00001.parquet", "test": "qqp/test-00000-of-00001.parquet"},
-             "sentences": ("question1", "question2"), "label": "label"},
+        hub={
+            "repo": "nyu-mll/glue",
+            "revision": GLUE_REVISION,
+            "files": {
+                "train": "qqp/train-00000-of-00001.parquet",
+                "dev": "qqp/validation-00000-of-00001.parquet",
+                "test": "qqp/test-00000-of-00001.parquet",
+            },
+            "sentences": ("question1", "question2"),
+            "label": "label",
+        },
     )
 )
 register(
@@ -144,10 +164,19 @@ register(
             "dev": ("sts-dev.csv",),
             "test": ("sts-test.csv", "sts-test-student.csv"),
         },
+        prediction_file=("sts", "Predicted_Similiary"),  # the course's spelling
         pair_encoding="joint",
-        hub={"repo": "nyu-mll/glue", "files": {"train": "stsb/train-00000-of-00001.parquet",
-             "dev": "stsb/validation-00000-of-00001.parquet", "test": "stsb/test-00000-of-00001.parquet"},
-             "sentences": ("sentence1", "sentence2"), "label": "label"},
+        hub={
+            "repo": "nyu-mll/glue",
+            "revision": GLUE_REVISION,
+            "files": {
+                "train": "stsb/train-00000-of-00001.parquet",
+                "dev": "stsb/validation-00000-of-00001.parquet",
+                "test": "stsb/test-00000-of-00001.parquet",
+            },
+            "sentences": ("sentence1", "sentence2"),
+            "label": "label",
+        },
     )
 )
 

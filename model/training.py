@@ -72,26 +72,32 @@ def prepare(
 ) -> list[TaskData]:
     """Return the config's tasks with their examples as token ids, capped, from the token cache if one is given."""
 
-    def examples(split: Split) -> Examples:
-        tokens = packed_tokens(
-            split,
-            encoding_of(config, split.task),
-            tokenizer,
-            tokenizer_sha256=tokenizer_sha256,
-            max_tokens=config.max_tokens,
-            cache=cache,
-        )
-        return Examples(tokens, split.labels, split.ids)
-
     data = []
     for name in config.tasks:
         train, dev = corpus[name]["train"], corpus[name]["dev"]
         data.append(
             TaskData(
-                train.task, examples(train.capped(config.max_train_examples)), examples(dev.capped(max_dev_examples))
+                train.task,
+                tokenized(train.capped(config.max_train_examples), config, tokenizer, tokenizer_sha256, cache),
+                tokenized(dev.capped(max_dev_examples), config, tokenizer, tokenizer_sha256, cache),
             )
         )
     return data
+
+
+def tokenized(
+    split: Split, config: TrialConfig, tokenizer: Tokenizer, tokenizer_sha256: str, cache: Path | None = None
+) -> Examples:
+    """Return a split's examples as the token ids that this config's model reads."""
+    tokens = packed_tokens(
+        split,
+        encoding_of(config, split.task),
+        tokenizer,
+        tokenizer_sha256=tokenizer_sha256,
+        max_tokens=config.max_tokens,
+        cache=cache,
+    )
+    return Examples(tokens, split.labels, split.ids)
 
 
 def fine_tune(

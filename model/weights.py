@@ -58,13 +58,16 @@ def find_encoder(name: str) -> EncoderSource:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return check_folder(folder, name=folder.resolve().name)
-    if folder.is_absolute() or name.startswith(".") or name.count("/") > 1 or folder.exists():
+    if folder.is_absolute() or name.startswith(".") or name.partition("@")[0].count("/") > 1 or folder.exists():
         raise EncoderError(f"encoder {name!r}: no such folder; expected config.json + {WEIGHTS} + tokenizer.json")
     from model.hub import download_encoder
 
     downloaded = download_encoder(name)
     return check_folder(
-        downloaded.folder, name=name.partition("@")[0], revision=downloaded.revision
+        downloaded.folder,
+        name=name.partition("@")[0],
+        expected_sha256=downloaded.weights_sha256,
+        revision=downloaded.revision,
     )
 
 

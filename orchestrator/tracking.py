@@ -52,10 +52,7 @@ class Projection:
         self._plan, self._paths = plan, paths
         self.uri = uri or places.tracking_uri(paths.out)
         self._artifacts = None if uri else places.artifact_root(paths.out)
-        # The SQL registry resolves models:/ sources through the process's own URI, whatever its client was given.
-        mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
-        self._client = MlflowClient(self.uri, registry_uri=self.uri)
+        self._client = _client(self.uri)
         self._runs: dict[int, str] = {}
         self._logged_epochs: dict[int, int] = {}
         self._shown: dict[int, dict[str, float]] = {}
@@ -282,8 +279,16 @@ class ProjectionThread:
             self._stop.wait(FETCH_INTERVAL_S)
 
 
+def _client(uri: str) -> MlflowClient:
+    """Return a client. models:/ URIs are resolved through the process's own URI, whatever a client was given."""
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    return MlflowClient(uri, registry_uri=uri)
+
+
 def fetch_model(name: str, uri: str, target: Path) -> Path:
     """Return a folder with the files of a registered model, NAME@ALIAS or NAME/VERSION. Raises SweepError."""
+    _client(uri)
     try:
         return Path(download_artifacts(artifact_uri=f"models:/{name}", dst_path=str(target), tracking_uri=uri))
     except Exception as error:

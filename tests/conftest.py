@@ -89,23 +89,24 @@ def tiny_data(tmp_path_factory):
 
 
 def _sentiment(rng, i):
-    """The word of the mood gives the label away."""
-    return f"the {rng.choice(NOUNS)} is {MOODS[i % 5]} , it {rng.choice(VERBS)} a {rng.choice(NOUNS)} .", i % 5
+    """Return a sentence whose mood gives the label away."""
+    return (
+        f"the {rng.choice(NOUNS)} is {MOODS[i % 5]} , it {rng.choice(VERBS)} a {rng.choice(NOUNS)} .",
+        i % 5,
+    )
 
 
 def _paraphrase(rng, i):
-    """A duplicate asks about the same noun and verb."""
-    (noun, other_noun), (verb, other_verb) = rng.sample(NOUNS, 2), rng.sample(VERBS, 2)
-    asked = (noun, verb) if i % 2 else (other_noun, other_verb)
-    return f"how does the {noun} {verb} ?", f"why is it the {asked[0]} {asked[1]} ?", float(i % 2)
+    """Return two questions; a duplicate asks about the same noun, and asks how too."""
+    noun, other = rng.sample(NOUNS, 2)
+    first = f"how does the {noun} {rng.choice(VERBS)} ?"
+    return first, f"how is the {noun} of it ?" if i % 2 else f"why is this a {other} ?", float(i % 2)
 
 
 def _similarity(rng, i):
-    """The label counts how many of five nouns stay."""
+    """Return two lists of nouns; the label counts how many stay, the others give way to bad."""
     first = rng.sample(NOUNS, 5)
-    others = [noun for noun in NOUNS if noun not in first]
-    second = first[: i % 6] + rng.sample(others, 5 - i % 6)
-    return " ".join(first), " ".join(second), float(i % 6)
+    return " ".join(first), " ".join([*first[: i % 6], *["bad"] * (5 - i % 6)]), float(i % 6)
 
 
 def _write(path: Path, columns, rows):

@@ -68,9 +68,7 @@ def fresh_encoder(tiny_source):
     """Return a function that gives the tiny encoder anew, with other dropout where it is asked for."""
 
     def fresh(dropout=0.1):
-        shape = replace(
-            tiny_source.config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
-        )
+        shape = replace(tiny_source.config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
         encoder = Encoder(shape)
         encoder.load_state_dict(load_encoder(tiny_source).state_dict())
         return encoder

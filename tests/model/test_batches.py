@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_tasks_are_mixed_within_an_epoch():
     """Batches of the tasks alternate at random, they do not come in blocks."""
     names = [name for name, _ in epoch_batches({"a": 100, "b": 100}, config(batch_size=1), 1)]
 
-    changes = sum(x != y for x, y in zip(names, names[1:], strict=False))
+    changes = sum(x != y for x, y in pairwise(names))
     assert 70 < changes < 130
 
 

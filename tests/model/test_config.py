@@ -209,13 +209,22 @@ def test_all_problems_are_told_at_once():
         ({"train_pooler": False, "unfrozen_layers": "all"}, "train_pooler=False goes with unfrozen_layers=0"),
         ({"tasks": ("sentimant",)}, "unknown task 'sentimant' (did you mean 'sentiment'?)"),
         ({"tasks": ("similarity", "similarity")}, "tasks names one twice"),
-        ({"tasks": ("sentiment",), "losses": {"similarity": "cosine"}}, "losses names 'similarity', which is not"),
+        (
+            {"tasks": ("sentiment",), "losses": {"similarity": "cosine"}},
+            "losses names 'similarity', which is not",
+        ),
         ({"tasks": ("sentiment",), "loss_weights": {"similarity": 1.0}}, "loss_weights names 'similarity'"),
-        ({"tasks": ("sentiment",), "pair_encoding": {"similarity": "joint"}}, "pair_encoding names 'similarity'"),
+        (
+            {"tasks": ("sentiment",), "pair_encoding": {"similarity": "joint"}},
+            "pair_encoding names 'similarity'",
+        ),
         ({"losses": {"sentiment": "cosine"}}, "losses.sentiment is 'cosine': a classes task takes"),
         ({"losses": {"similarity": "cross_entropy"}}, "losses.similarity is 'cross_entropy': a regression"),
         ({"losses": {"similarity": "cosine"}}, "needs pair_encoding.similarity='separate'"),
-        ({"pair_encoding": {"sentiment": "joint"}}, "pair_encoding.sentiment: sentiment has single sentences"),
+        (
+            {"pair_encoding": {"sentiment": "joint"}},
+            "pair_encoding.sentiment: sentiment has single sentences",
+        ),
         ({"tasks": ("sentiment",), "loss_weights": {"sentiment": 0.0}}, "loss_weights are all 0"),
         (
             {

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.data import CELL_LIMIT, DataError, find_file, load_corpus, read_split, report
+from model.data import CELL_LIMIT, DataError, Split, find_file, load_corpus, read_split, report
 from model.tasks import TASKS
 
 SENTIMENT, PARAPHRASE, SIMILARITY = TASKS["sentiment"], TASKS["paraphrase"], TASKS["similarity"]
@@ -151,7 +152,11 @@ def test_all_missing_files_are_named_at_once(tiny_data, tmp_path, course_tasks):
 
 @pytest.mark.parametrize(
     ("header", "missing"),
-    [("\tid\ttext\tsentiment\n", "sentence"), ("\tid\tsentence\n", "sentiment"), ("id,sentence,sentiment\n", "sentence")],
+    [
+        ("\tid\ttext\tsentiment\n", "sentence"),
+        ("\tid\tsentence\n", "sentiment"),
+        ("id,sentence,sentiment\n", "sentence"),
+    ],
 )
 def test_a_missing_column_is_named_beside_those_found(refusal, header, missing):
     """A comma-separated file, too, shows itself by its columns."""
@@ -173,7 +178,8 @@ def test_a_file_without_rows_is_refused(refusal, content):
 
 
 @pytest.mark.parametrize(
-    "label", ["5", "-1", "1.5", "nan", "NaN", "inf", "-inf", "two", "1e9", "0x1", "1_0", "0_1", "2,0", "1 2", "²"]
+    "label",
+    ["5", "-1", "1.5", "nan", "NaN", "inf", "-inf", "two", "1e9", "0x1", "1_0", "0_1", "2,0", "1 2", "²"],
 )
 def test_a_wrong_class_is_refused(refusal, label):
     """Out of range, between two classes, not finite or not a number: named with its line and the range."""
@@ -190,7 +196,9 @@ def test_a_wrong_value_is_refused(refusal, label):
     assert text == f":2: label {label!r} of task 'similarity'; expected a number in 0..5"
 
 
-@pytest.mark.parametrize(("label", "value"), [("1", 1), ("1.0", 1), (" 3 ", 3), ("4.", 4), ("0", 0), ("-0.0", 0)])
+@pytest.mark.parametrize(
+    ("label", "value"), [("1", 1), ("1.0", 1), (" 3 ", 3), ("4.", 4), ("0", 0), ("-0.0", 0)]
+)
 def test_a_whole_number_is_a_class_however_it_is_written(read, label, value):
     """1.0 is class 1, as the Quora files have it."""
     assert read(HEADER + row(label=label)).labels.tolist() == [value]
@@ -257,7 +265,9 @@ def test_a_row_without_a_label_is_skipped(read):
     assert read(HEADER + row(label=" ") + row() * 999).skipped == ((2, "no label"),)
 
 
-@pytest.mark.parametrize(("bad", "good", "borne"), [(1, 999, True), (1, 998, False), (2, 1_998, True), (2, 1_997, False)])
+@pytest.mark.parametrize(
+    ("bad", "good", "borne"), [(1, 999, True), (1, 998, False), (2, 1_998, True), (2, 1_997, False)]
+)
 def test_one_skipped_row_in_a_thousand_is_borne(read, bad, good, borne):
     """At 1 in 1,000 the file is read, just past it the lines are named."""
     content = HEADER + row("") * bad + row() * good
@@ -265,7 +275,9 @@ def test_one_skipped_row_in_a_thousand_is_borne(read, bad, good, borne):
     if borne:
         assert len(read(content).skipped) == bad
     else:
-        with pytest.raises(DataError, match=rf"csv:2: {bad} of {bad + good} rows .*line 2 \(empty sentence\)"):
+        with pytest.raises(
+            DataError, match=rf"csv:2: {bad} of {bad + good} rows .*line 2 \(empty sentence\)"
+        ):
             read(content)
 
 
@@ -292,19 +304,36 @@ def test_the_students_test_file_is_found_where_the_other_is_not(tmp_path):
     assert find_file(tmp_path, SENTIMENT, "test").name == "ids-sst-test.csv"
 
 
-@pytest.mark.parametrize("count", [1, 5, 48, 49, None])
-def test_first_keeps_the_first_rows(tiny_corpus, count):
-    """A capped split is the beginning of the whole one; a cap beyond the end changes nothing."""
+@pytest.mark.parametrize("count", [1, 5, 47, 48, 49, None])
+def test_a_cap_keeps_so_many_whole_examples_in_the_files_order(tiny_corpus, count):
+    """Ids, sentences and labels stay together; a cap at or beyond the end changes nothing."""
     whole = tiny_corpus["similarity"]["train"]
-    kept = min(count or 48, 48)
+    rows = list(zip(whole.ids, whole.sentences, whole.labels, strict=True))
 
-    capped = whole.first(count)
+    capped = whole.capped(count)
 
-    assert len(capped) == kept
-    assert capped.ids == whole.ids[:kept]
-    assert capped.sentences == whole.sentences[:kept]
-    assert np.array_equal(capped.labels, whole.labels[:kept])
-    assert (capped.content_hash() == whole.content_hash()) == (kept == 48)
+    kept = list(zip(capped.ids, capped.sentences, capped.labels, strict=True))
+    assert len(kept) == min(count or 48, 48)
+    assert kept == [row for row in rows if row in kept]
+    assert (capped.content_hash() == whole.content_hash()) == (len(kept) == 48)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=20), st.data())
+def test_a_cap_depends_on_the_sentences_not_on_their_order(numbers, data):
+    """A smaller cap takes part of what a larger one takes, and a file in another order gives the same."""
+    label = np.zeros(len(numbers))
+    whole = Split(
+        SENTIMENT, "train", tuple(map(str, numbers)), tuple((f"text {n}",) for n in numbers), label, "", "", 0
+    )
+    order = data.draw(st.permutations(range(len(numbers))))
+    moved = replace(whole, sentences=tuple(whole.sentences[i] for i in order))
+    small, large = sorted(data.draw(st.tuples(st.integers(1, 20), st.integers(1, 20))))
+
+    taken = Counter(whole.capped(large).sentences)
+
+    assert Counter(whole.capped(small).sentences) <= taken
+    assert Counter(moved.capped(large).sentences) == taken
 
 
 def test_the_content_hash_does_not_depend_on_place_or_format(tmp_path):
@@ -360,7 +389,12 @@ def sentences():
     return texts.map(str.strip).filter(bool)
 
 
-STYLES = (("\r\n", csv.QUOTE_MINIMAL), ("\n", csv.QUOTE_ALL), ("\r\n", csv.QUOTE_ALL), ("\n", csv.QUOTE_NONNUMERIC))
+STYLES = (
+    ("\r\n", csv.QUOTE_MINIMAL),
+    ("\n", csv.QUOTE_ALL),
+    ("\r\n", csv.QUOTE_ALL),
+    ("\n", csv.QUOTE_NONNUMERIC),
+)
 """Not "\\n" with minimal quoting: Python 3.11 then writes a bare carriage return without quotes."""
 
 

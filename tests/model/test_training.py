@@ -1,6 +1,5 @@
 """The training loop: the same bits for the same config and seed, resumed or not, and what it refuses."""
 
-import itertools
 import math
 from dataclasses import asdict, replace
 
@@ -22,7 +21,9 @@ MAX_LOSS = 1e-6
 def copied(result):
     """Return a result with tensors of its own, as saving would make them."""
     state = result.state
-    own = [{name: tensor.clone() for name, tensor in part.items()} for part in (state.weights, state.optimizer)]
+    own = [
+        {name: tensor.clone() for name, tensor in part.items()} for part in (state.weights, state.optimizer)
+    ]
     return replace(result, state=TrainingState(state.epoch, *own))
 
 
@@ -69,7 +70,8 @@ def test_two_runs_in_turns_do_not_disturb_each_other(trained, tiny_config, fresh
     data = tiny_task_data(tiny_config)
 
     turns = zip(
-        *(map(copied, fine_tune(config, data, fresh_encoder())) for config in (tiny_config, other)), strict=True
+        *(map(copied, fine_tune(config, data, fresh_encoder())) for config in (tiny_config, other)),
+        strict=True,
     )
     first, second = zip(*turns, strict=True)
 
@@ -92,7 +94,12 @@ def test_another_seed_gives_another_run(trained, tiny_config):
     "fields",
     [
         {},
-        {"unfrozen_layers": "all", "sampling": "annealed", "weight_decay": 0.01, "loss_weights": {"similarity": 0.5}},
+        {
+            "unfrozen_layers": "all",
+            "sampling": "annealed",
+            "weight_decay": 0.01,
+            "loss_weights": {"similarity": 0.5},
+        },
     ],
     ids=["study", "all trained, annealed"],
 )
@@ -109,16 +116,13 @@ def test_resuming_after_any_epoch_equals_the_uninterrupted_run(trained, tiny_con
 def test_resuming_leaves_the_state_as_it_was(trained, tiny_config):
     """A state can be resumed from twice: training does not write into the tensors it was given."""
     state = trained(replace(tiny_config, epochs=1))[0].state
-    before = copied_state = TrainingState(
-        state.epoch,
-        {name: tensor.clone() for name, tensor in state.weights.items()},
-        {name: tensor.clone() for name, tensor in state.optimizer.items()},
-    )
+    weights = {name: tensor.clone() for name, tensor in state.weights.items()}
+    optimizer = {name: tensor.clone() for name, tensor in state.optimizer.items()}
 
     trained(tiny_config, resume=state)
 
-    assert_same_tensors(state.weights, copied_state.weights)
-    assert_same_tensors(state.optimizer, before.optimizer)
+    assert_same_tensors(state.weights, weights)
+    assert_same_tensors(state.optimizer, optimizer)
 
 
 def test_a_state_of_another_config_is_refused(trained, tiny_config):
@@ -129,12 +133,24 @@ def test_a_state_of_another_config_is_refused(trained, tiny_config):
         trained(replace(tiny_config, unfrozen_layers=1), resume=state)
 
 
-def test_the_loss_falls_and_the_score_rises(trained, tiny_config):
-    """The tiny data can be learnt: after some epochs loss and dev score are far from where they began."""
-    results = trained(replace(tiny_config, epochs=12, unfrozen_layers="all", learning_rate=3e-3))
+def test_the_loss_falls_and_every_task_is_learnt(trained, tiny_config):
+    """After some epochs the loss is far below where it began, and no task scores like chance."""
+    results = trained(
+        replace(
+            tiny_config,
+            epochs=10,
+            unfrozen_layers="all",
+            batch_size=8,
+            learning_rate=3e-3,
+            heads=HeadConfig(),
+        )
+    )
 
     assert results[-1].train_loss < 0.5 * results[0].train_loss
-    assert max(result.dev.overall for result in results) > results[0].dev.overall + 0.15
+    best = max(results, key=lambda result: result.dev.overall)
+    assert best.dev.scores["sentiment"] > 0.4
+    assert best.dev.scores["paraphrase"] > 0.9
+    assert best.dev.scores["similarity"] > 0.8
 
 
 @pytest.mark.parametrize("unfrozen", [0, 1, 2, 3, "all"])
@@ -202,26 +218,33 @@ def test_a_task_of_weight_zero_does_not_train_the_shared_layers(trained, tiny_co
     assert all(torch.equal(first.state.weights[n], second.state.weights[n]) for n in heads)
 
 
-DIVERGING = HeadConfig(common_layers=30, dropout=0.0)
-"""Thirty linear layers without an activation: weights near 1 multiply past fp32's range."""
+DIVERGING = HeadConfig(common_layers=64, task_layers=64, dropout=0.0)
+"""Linear layers without an activation: weights near 1 multiply past fp32's range."""
 
 
 def test_a_diverging_run_names_task_epoch_and_step(trained, tiny_config):
     """Much too high a learning rate ends in an error that says where, and what may help."""
-    config = replace(tiny_config, tasks=("sentiment",), heads=DIVERGING, learning_rate=0.9)
+    config = replace(tiny_config, tasks=("sentiment",), heads=DIVERGING, learning_rate=0.99)
 
-    with pytest.raises(
-        DivergedError, match=r"^the loss of sentiment is (inf|nan) at epoch 1, step [23]; the learning rate is 0\.9"
-    ):
+    where = r"^the loss of sentiment is (inf|nan) at epoch 1, step [23]; the learning rate is 0\.99"
+    with pytest.raises(DivergedError, match=where):
         trained(config)
 
 
 @pytest.mark.parametrize("task", ["sentiment", "similarity"])
 def test_a_run_that_diverges_in_its_last_step_yields_no_score(trained, tiny_config, task):
-    """Weights that the epoch's last step blew up are found by scoring: no epoch yields a score of NaN."""
-    config = replace(tiny_config, tasks=(task,), heads=DIVERGING, learning_rate=0.9, batch_size=48, epochs=1)
+    """Weights that an epoch's last step blew up are found at its end: no result has outputs that are NaN."""
+    config = replace(
+        tiny_config,
+        tasks=(task,),
+        heads=DIVERGING,
+        learning_rate=0.99,
+        batch_size=48,
+        epochs=2,
+        learning_rate_decay=1.0,
+    )
 
-    with pytest.raises(DivergedError, match=rf"{task}.* epoch 1"):
+    with pytest.raises(DivergedError, match=rf"{task}.* epoch 2"):
         trained(config)
 
 
@@ -235,7 +258,9 @@ def test_the_learning_rate_decays_by_the_epoch(trained, tiny_config, fresh_encod
     assert trained(config, resume=whole[1].state)[0].learning_rate == 2.5e-4
     still = trained(replace(config, learning_rate_decay=1e-12))
     moved = still[2].state.weights["heads.output.sentiment.weight"]
-    torch.testing.assert_close(moved, still[0].state.weights["heads.output.sentiment.weight"], atol=1e-8, rtol=0)
+    torch.testing.assert_close(
+        moved, still[0].state.weights["heads.output.sentiment.weight"], atol=1e-8, rtol=0
+    )
     assert next(fine_tune(config, tiny_task_data(config), fresh_encoder())).learning_rate == 1e-3
 
 
@@ -264,24 +289,30 @@ def test_the_live_state_is_that_of_its_epoch(fresh_encoder, tiny_task_data, tiny
 
     next(results)
 
-    assert not torch.equal(first.state.weights["bert.pooler.dense.weight"], kept.state.weights["bert.pooler.dense.weight"])
+    assert not torch.equal(
+        first.state.weights["bert.pooler.dense.weight"], kept.state.weights["bert.pooler.dense.weight"]
+    )
 
 
-def test_examples_are_capped_by_the_config(tiny_task_data, tiny_corpus, tiny_tokenizer, tiny_config):
-    """Training examples by max_train_examples, dev examples by the argument; the first rows in each case."""
+def test_examples_are_capped_by_the_config(tiny_corpus, tiny_tokenizer, tiny_config):
+    """Training examples by max_train_examples, dev examples by the argument, for each task."""
     capped = replace(tiny_config, max_train_examples=10)
 
     data = prepare(tiny_corpus, capped, tiny_tokenizer, tokenizer_sha256="x", max_dev_examples=7)
 
-    assert [(len(entry.train), len(entry.dev)) for entry in data] == [(10, 7)] * 3
-    whole = tiny_task_data(tiny_config)
-    assert all(a.train.ids == b.train.ids[:10] for a, b in zip(data, whole, strict=True))
-    assert all(a.dev.ids == b.dev.ids[:7] for a, b in zip(data, whole, strict=True))
+    for entry in data:
+        splits = tiny_corpus[entry.task.name]
+        assert entry.train.ids == splits["train"].capped(10).ids
+        assert entry.dev.ids == splits["dev"].capped(7).ids
+        assert (len(entry.train), len(entry.dev)) == (10, 7)
+        assert len(entry.train.tokens) == 10 * entry.train.tokens.per_example
 
 
 def test_the_token_cache_changes_no_result(trained, tiny_config, tiny_corpus, tiny_tokenizer, tmp_path):
     """Training from memory-mapped tokens gives the bits of training from computed ones."""
-    cached = prepare(tiny_corpus, tiny_config, tiny_tokenizer, tokenizer_sha256="x", cache=tmp_path / "tokens")
+    cached = prepare(
+        tiny_corpus, tiny_config, tiny_tokenizer, tokenizer_sha256="x", cache=tmp_path / "tokens"
+    )
 
     assert_same(trained(tiny_config, data=cached), trained(tiny_config))
 
@@ -321,7 +352,6 @@ class ByHand:
             foreach=False,
         )
         self.config = config
-        self.train = itertools.chain(self.bert.parameters(), self.heads.parameters())
 
     def loss(self, task, entry, examples):
         """Return the loss of a batch, pair by pair as the study has it."""
@@ -374,7 +404,7 @@ def test_one_step_equals_transformers_and_torch_by_hand(fresh_encoder, tiny_task
 
 
 def test_epochs_of_all_tasks_equal_transformers_and_torch_by_hand(fresh_encoder, tiny_task_data, tiny_config):
-    """Mixing, loss weights, weight decay, the decaying rate and freezing are all in the loss of each epoch."""
+    """Mixing, loss weights, weight decay, the decaying rate and freezing are all in an epoch's loss."""
     config = replace(
         tiny_config,
         heads=HeadConfig(dropout=0.0),

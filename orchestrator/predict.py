@@ -1,0 +1,101 @@
+"""`python -m orchestrator.predict --model exp4@best-dev --data DIR --out DIR`: a stored model's predictions.
+
+Fetches the checkpoint from MLflow (or takes its folder), checks every file, scores the dev set again and
+writes the course's prediction files. Test labels are not read: the test set is opened by confirmation alone.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Option(help="NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder.")],
+    data: Annotated[str | None, typer.Option(help="Folder of the course's files, or 'hub'; the bundled sample.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the prediction files go.")] = Path("predictions"),
+    runs: Annotated[Path, typer.Option(help="The sweeps' folder, whose MLflow is asked.")] = Path("runs"),
+    tracking_uri: Annotated[str | None, typer.Option(help="Another MLflow server or database.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Where the encoder lies now, if it moved.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks in place of one-line errors.")] = False,
+) -> None:
+    """Write a model's predictions for the dev and test files, and its dev score beside the recorded one."""
+    from orchestrator.errors import BAD_INPUT, SweepError
+
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            _predict(_folder(model, runs, tracking_uri, Path(temporary)), data, out, encoder)
+    except (SweepError, ValueError) as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code if isinstance(error, SweepError) else BAD_INPUT) from error
+
+
+def _folder(model: str, runs: Path, tracking_uri: str | None, temporary: Path) -> Path:
+    """Return the checkpoint's folder, fetched from MLflow where it is not one already."""
+    if Path(model).is_dir():
+        return Path(model)
+    from orchestrator import paths
+    from orchestrator.errors import SweepError
+    from orchestrator.tracking import fetch_model
+
+    uri = tracking_uri or paths.tracking_uri(runs.resolve())
+    store = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not store.is_file():
+        raise SweepError(f"model {model!r}: no such folder, and no MLflow store at {store}; see --runs")
+    return fetch_model(model, uri, temporary)
+
+
+def _predict(folder: Path, data: str | None, out: Path, encoder: str | None) -> None:
+    import torch
+
+    from model.checkpoint import load_model, open_checkpoint
+    from model.data import SAMPLE, DataError, Split, load_split
+    from model.evaluation import Examples, evaluate
+    from model.evaluation import predict as outputs_of
+    from model.predictions import prediction_path, write_predictions
+    from model.training import tokenized
+    from model.weights import find_encoder, load_tokenizer
+
+    checkpoint = open_checkpoint(folder)
+    manifest = checkpoint.manifest
+    torch.set_num_threads(manifest["threads"])
+    source = find_encoder(encoder or manifest["encoder_given"])
+    model = load_model(checkpoint, source)
+    place = data or str(SAMPLE)
+    tokenizer = load_tokenizer(source.folder / "tokenizer.json", vocab_size=source.config.vocab_size)
+
+    def examples(split: Split) -> Examples:
+        return tokenized(split, checkpoint.config, tokenizer, source.tokenizer_sha256)
+
+    dev = {task.name: load_split(place, task, "dev") for task in checkpoint.tasks}
+    capped = {name: split.capped(manifest["max_dev_examples"]) for name, split in dev.items()}
+    evaluation = evaluate(model, checkpoint.tasks, {name: examples(split) for name, split in capped.items()})
+    for task in checkpoint.tasks:
+        splits = [dev[task.name]]
+        try:
+            splits.append(load_split(place, task, "test"))
+        except DataError as error:
+            print(f"no test predictions for {task.name}: {error}", file=sys.stderr)
+        for split in splits:
+            path = prediction_path(out, task, split.name)
+            write_predictions(path, task, split.ids, outputs_of(model, task, examples(split).tokens, len(split)))
+            print(f"{path}  {len(split):,} predictions")
+    scores = ", ".join(f"{name} {score!r}" for name, score in evaluation.scores.items())
+    print(f"dev score {evaluation.overall!r} ({scores})")
+    same_data = {name: split.content_hash() for name, split in dev.items()} == manifest["dev_content"]
+    if same_data:
+        verdict = "equal" if evaluation.overall == manifest["dev_score"] else "NOT equal"
+        print(f"recorded  {manifest['dev_score']!r}, at epoch {manifest['epoch']}: {verdict}")
+    else:
+        print(f"recorded  {manifest['dev_score']!r}, on other dev data")
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m orchestrator.predict")
