@@ -132,7 +132,7 @@ def field_paths(kind: type = TrialConfig, prefix: str = "") -> list[str]:
 def unknown_field(path: str) -> str:
     """Return the line for a field that does not exist, with the nearest that does."""
     allowed = field_paths()
-    close = get_close_matches(path, allowed, n=1) or get_close_matches(path.split(".")[-1], allowed, n=1)
+    close = get_close_matches(path, allowed, n=1) or get_close_matches(path.rsplit(".", maxsplit=1)[-1], allowed, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"unknown field {path!r}{hint}; the fields are {', '.join(allowed)}"
 
@@ -152,6 +152,16 @@ def explain(error: ValidationError) -> list[str]:
 
 def check_against(config: TrialConfig, *, layers: int, positions: int, tasks: Mapping[str, Task]) -> list[str]:
     """Return what makes this config impossible for this encoder and these tasks; empty where it is fine."""
+    chosen = [tasks[name] for name in config.tasks if name in tasks]
+    problems = [*_depth_problems(config, layers, positions), *_name_problems(config, tasks)]
+    for task in chosen:
+        problems += _task_problems(config, task)
+    if chosen and all(config.loss_weights.get(task.name, 1.0) == 0 for task in chosen):
+        problems.append("loss_weights are all 0: nothing would train")
+    return problems
+
+
+def _depth_problems(config: TrialConfig, layers: int, positions: int) -> list[str]:
     problems = []
     if config.unfrozen_layers != "all" and config.unfrozen_layers > layers:
         problems.append(
@@ -161,26 +171,35 @@ def check_against(config: TrialConfig, *, layers: int, positions: int, tasks: Ma
         problems.append(f"max_tokens is {config.max_tokens}: the encoder has {positions} positions")
     if not config.train_pooler and config.unfrozen_layers != 0:
         problems.append("train_pooler=False goes with unfrozen_layers=0: what is above a trained layer trains")
-    for name in config.tasks:
-        if name not in tasks:
-            problems.append(f"unknown task {name!r}{_near(name, tasks)}; the tasks are {', '.join(tasks)}")
+    return problems
+
+
+def _name_problems(config: TrialConfig, tasks: Mapping[str, Task]) -> list[str]:
+    problems = [
+        f"unknown task {name!r}{_near(name, tasks)}; the tasks are {', '.join(tasks)}"
+        for name in config.tasks
+        if name not in tasks
+    ]
     if len(set(config.tasks)) != len(config.tasks):
         problems.append(f"tasks names one twice: {', '.join(config.tasks)}")
-    for field in ("pair_encoding", "losses", "loss_weights"):
-        for name in getattr(config, field):
-            if name not in config.tasks:
-                problems.append(f"{field} names {name!r}, which is not among this config's tasks")
-    chosen = [tasks[name] for name in config.tasks if name in tasks]
-    for task in chosen:
-        loss = loss_of(config, task)
-        if loss not in LOSSES[task.kind]:
-            problems.append(f"losses.{task.name} is {loss!r}: a {task.kind} task takes {LOSSES[task.kind]}")
-        if loss == "cosine" and (not task.is_pair or encoding_of(config, task) != "separate"):
-            problems.append(f"losses.{task.name} is 'cosine', which needs pair_encoding.{task.name}='separate'")
-        if task.name in config.pair_encoding and not task.is_pair:
-            problems.append(f"pair_encoding.{task.name}: {task.name} has single sentences, not pairs")
-    if chosen and all(config.loss_weights.get(task.name, 1.0) == 0 for task in chosen):
-        problems.append("loss_weights are all 0: nothing would train")
+    return problems + [
+        f"{field} names {name!r}, which is not among this config's tasks"
+        for field in ("pair_encoding", "losses", "loss_weights")
+        for name in getattr(config, field)
+        if name not in config.tasks
+    ]
+
+
+def _task_problems(config: TrialConfig, task: Task) -> list[str]:
+    problems = []
+    loss = loss_of(config, task)
+    if loss not in LOSSES[task.kind]:
+        allowed = " or ".join(LOSSES[task.kind])
+        problems.append(f"losses.{task.name} is {loss!r}: a {task.kind} task takes {allowed}")
+    if loss == "cosine" and (not task.is_pair or encoding_of(config, task) != "separate"):
+        problems.append(f"losses.{task.name} is 'cosine', which needs pair_encoding.{task.name}='separate'")
+    if task.name in config.pair_encoding and not task.is_pair:
+        problems.append(f"pair_encoding.{task.name}: {task.name} has single sentences, not pairs")
     return problems
 
 

@@ -124,7 +124,7 @@ def find_file(folder: Path, task: Task, split: str) -> Path:
 def read_split(path: Path, task: Task, split: str) -> Split:
     """Return the examples of a tab-separated file with a header. Raises DataError."""
     reader = _rows(path)
-    line, header = next(reader, (1, []))
+    _, header = next(reader, (1, []))
     labelled = task.label_column in header or split != "test"
     columns = _columns(path, header, task, labelled=labelled)
     rows = [(line, [cells[i] for i in columns]) for line, cells in reader]
@@ -165,9 +165,7 @@ def build_split(
             f"at most 1 in {SKIPPED_LIMIT:,} is borne"
         )
     values = np.array(labels, dtype=np.float64) if labelled else None
-    return Split(
-        task, split, tuple(ids), tuple(sentences), values, source, source_sha256, len(rows), tuple(skipped)
-    )
+    return Split(task, split, tuple(ids), tuple(sentences), values, source, source_sha256, len(rows), tuple(skipped))
 
 
 def report(corpus: Corpus) -> dict[str, Any]:

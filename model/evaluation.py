@@ -56,7 +56,8 @@ def score(task: Task, outputs: NDArray[np.float32], labels: Array | None) -> flo
 def labels_from(task: Task, outputs: NDArray[np.float32]) -> Array:
     """Return predicted labels [N]: the largest logit's class, 1 for a positive logit, or the value itself."""
     if task.kind == "classes":
-        return outputs.argmax(axis=1) + float(task.low)
+        classes: Array = outputs.argmax(axis=1) + np.float64(task.low)
+        return classes
     if task.kind == "binary":
         return (outputs[:, 0] > 0).astype(np.float64)
     return outputs[:, 0].astype(np.float64)

@@ -143,9 +143,7 @@ def download_split(task: Task, split: str) -> Split:
     source = f"{where['repo']}@{folder.name[:12]}/{file}"
     rows = _read(folder / file, columns, optional=where["label"] if split == "test" else None)
     labelled = split != "test" or any(cells[-1] not in UNLABELLED for _, cells in rows)
-    return build_split(
-        task, split, rows, source=source, source_sha256=sha256_of(folder / file), labelled=labelled
-    )
+    return build_split(task, split, rows, source=source, source_sha256=sha256_of(folder / file), labelled=labelled)
 
 
 def _snapshot(repo: str, kind: Kind, revision: str, files: Sequence[str]) -> Path:

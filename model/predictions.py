@@ -23,5 +23,3 @@ def write_predictions(path: Path, task: Task, ids: tuple[str, ...], outputs: NDA
     shown = [str(int(value)) if task.kind == "classes" else repr(value) for value in values]
     lines = [f"{identifier} , {value} \n" for identifier, value in zip(ids, shown, strict=True)]
     write_text(path, f"id \t {title} \n" + "".join(lines))
-
-

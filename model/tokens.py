@@ -101,7 +101,10 @@ def _write(folder: Path, tokens: PackedTokens) -> None:
     lists = [pa.LargeListArray.from_arrays(tokens.offsets, values) for values in (tokens.ids, tokens.types)]
     table = pa.table({"ids": lists[0], "types": lists[1]})
     with new_folder(folder) as temporary:
-        with pa.OSFile(str(temporary / "tokens.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+        with (
+            pa.OSFile(str(temporary / "tokens.arrow"), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as file,
+        ):
             file.write_table(table, max_chunksize=max(1, len(table)))
         write_manifest(temporary, {"per_example": tokens.per_example})
 
@@ -110,6 +113,4 @@ def _read(folder: Path) -> PackedTokens:
     manifest = read_manifest(folder)
     table = pa.ipc.open_file(pa.memory_map(str(folder / "tokens.arrow"))).read_all()
     ids, types = table["ids"].chunk(0), table["types"].chunk(0)
-    return PackedTokens(
-        ids.values.to_numpy(), types.values.to_numpy(), ids.offsets.to_numpy(), manifest["per_example"]
-    )
+    return PackedTokens(ids.values.to_numpy(), types.values.to_numpy(), ids.offsets.to_numpy(), manifest["per_example"])

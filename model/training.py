@@ -71,7 +71,6 @@ def prepare(
     cache: Path | None = None,
 ) -> list[TaskData]:
     """Return the config's tasks with their examples as token ids, capped, from the token cache if one is given."""
-
     data = []
     for name in config.tasks:
         train, dev = corpus[name]["train"], corpus[name]["dev"]
@@ -194,9 +193,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: MultitaskModel) 
     }
 
 
-def _load_optimizer(
-    optimizer: torch.optim.Optimizer, model: MultitaskModel, tensors: Mapping[str, Tensor]
-) -> None:
+def _load_optimizer(optimizer: torch.optim.Optimizer, model: MultitaskModel, tensors: Mapping[str, Tensor]) -> None:
     parameters = dict(model.named_parameters())
     for path, tensor in tensors.items():
         key, _, name = path.partition("/")

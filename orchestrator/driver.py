@@ -45,9 +45,7 @@ class Driver:
             self._publish({"event": "completed", "trial": number, "best": report["best"]})
         else:
             self._study.end(number, "failed", failure=report["failure"])
-            self._publish(
-                {"event": "failed", "trial": number, "failure": report["failure"], "error": report["error"]}
-            )
+            self._publish({"event": "failed", "trial": number, "failure": report["failure"], "error": report["error"]})
 
     def close(self, number: int) -> None:
         """Settle a trial whose run is over: by its verdict, or, where it left none, it is handed out again."""

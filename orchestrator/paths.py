@@ -1,12 +1,12 @@
 """Every path of a sweep, built in one place.
 
-    OUT/mlflow.db, OUT/mlartifacts/       MLflow's default store
-    OUT/cache/tokens/                     token ids, by content
-    OUT/NAME/plan.json                    what the sweep is; written once
-    OUT/NAME/study.db                     which trials exist and how each ended
-    OUT/NAME/trials/NNNN/attempt-K/       state-EEEE/ and best-EEEE/, checkpoints after epoch E
-    OUT/NAME/trials/NNNN/verdict.json     how the trial ended; absent while it has not
-    OUT/NAME/leaderboard.json
+OUT/mlflow.db, OUT/mlartifacts/       MLflow's default store
+OUT/cache/tokens/                     token ids, by content
+OUT/NAME/plan.json                    what the sweep is; written once
+OUT/NAME/study.db                     which trials exist and how each ended
+OUT/NAME/trials/NNNN/attempt-K/       state-EEEE/ and best-EEEE/, checkpoints after epoch E
+OUT/NAME/trials/NNNN/verdict.json     how the trial ended; absent while it has not
+OUT/NAME/leaderboard.json
 """
 
 import re

@@ -242,9 +242,11 @@ def _configs(
         raw = probe(sweep.space, loaded.path)
     varies = varying(raw)
     held = {path: value for path, value in options.profile_settings.items() if path not in varies}
-    for path in options.settings:
-        if path in varies:
-            problems.append(f"{loaded.path}: {path} varies in this sweep; --set {path} would make its configs alike")
+    problems += [
+        f"{loaded.path}: {path} varies in this sweep; --set {path} would make its configs alike"
+        for path in options.settings
+        if path in varies
+    ]
     settings = {**held, **{path: v for path, v in options.settings.items() if path not in varies}}
     try:
         configs = [with_settings(config, settings) for config in raw]

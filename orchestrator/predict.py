@@ -17,7 +17,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command()
 def predict(
     model: Annotated[str, typer.Option(help="NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder.")],
-    data: Annotated[str | None, typer.Option(help="Folder of the course's files, or 'hub'; the bundled sample.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the course's files, or 'hub'; the bundled sample.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the prediction files go.")] = Path("predictions"),
     runs: Annotated[Path, typer.Option(help="The sweeps' folder, whose MLflow is asked.")] = Path("runs"),
     tracking_uri: Annotated[str | None, typer.Option(help="Another MLflow server or database.")] = None,

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -45,7 +45,7 @@ class Progress:
         self._configs: dict[int, dict[str, Any]] = {n: flatten(c) for n, c in enumerate(plan.configs)}
         self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._table, transient=True)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         """Start the live table where there is one."""
         if self._mode == "live":
             self._live.start()
@@ -91,7 +91,8 @@ class Progress:
         }[event["event"]]
         if event["event"] == "epoch":
             last = event["history"][-1]
-            said = f"epoch {last['epoch']}/{self._epochs()}  dev {last['dev_score']:.4f}  {clock_text(last['train_seconds'])}"
+            took = clock_text(last["train_seconds"])
+            said = f"epoch {last['epoch']}/{self._epochs()}  dev {last['dev_score']:.4f}  {took}"
         if event["event"] == "completed":
             said += f"  best {event['best']['dev_score']:.4f} at epoch {event['best']['epoch']}"
         done = f"{len(self._ended)}/{self._plan.trials}"
@@ -131,7 +132,13 @@ class Progress:
             style="bold",
         )
         table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in ("trial", "epoch", "dev", "best", *(path.rpartition(".")[2] for path in self._plan.varies)):
+        for name in (
+            "trial",
+            "epoch",
+            "dev",
+            "best",
+            *(path.rpartition(".")[2] for path in self._plan.varies),
+        ):
             table.add_column(name, justify="left" if name == "epoch" else "right", no_wrap=True)
         for number, history in sorted(self._running.items()):
             config = self._configs.get(number, {})

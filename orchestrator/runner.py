@@ -6,6 +6,7 @@ Import it after orchestrator.ray_environment.prepare.
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from orchestrator.searcher import StudySearcher
 from orchestrator.worker import SweepTrial
 
 CONNECT_TIMEOUT_S = 20
+
 
 @contextmanager
 def cluster(address: str | None, machine: Machine) -> Iterator[None]:
@@ -44,14 +46,14 @@ def cluster(address: str | None, machine: Machine) -> Iterator[None]:
 
 def connect(address: str) -> Machine:
     """Connect to a Ray head and return what its cluster has. Raises UnreachableError."""
-    import socket
-
     host, _, port = address.rpartition(":")
     if address != "auto":
         try:
             socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
         except (OSError, ValueError) as error:
-            raise UnreachableError(f"no Ray head at {address} ({error}); expected HOST:PORT of ray start --head") from error
+            raise UnreachableError(
+                f"no Ray head at {address} ({error}); expected HOST:PORT of ray start --head"
+            ) from error
         if not _is_loopback(host) and os.environ["RAY_AUTH_MODE"] != "token":
             raise SweepError(
                 f"Ray at {address} is not on this machine and RAY_AUTH_MODE is not 'token': whoever reaches it "

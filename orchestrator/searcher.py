@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from model.config import config_to_dict
 from orchestrator.driver import Driver
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
@@ -29,8 +30,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             finished: str = Searcher.FINISHED
             return finished
         self._numbers[trial_id] = proposal.number
-        from model.config import config_to_dict
-
         return {
             "plan": self._plan.to_dict(),
             "out": str(self._paths.out),
@@ -44,7 +43,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         assert self._driver is not None
         self._driver.record(json.loads(result["report"]))
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002
+    def on_trial_complete(
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,  # noqa: FBT001, FBT002  (Tune's signature)
+    ) -> None:
         """Settle the trial by what its folder says; an error of Ray's alone is no failure of the trial."""
         del result, error
         assert self._driver is not None

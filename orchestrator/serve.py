@@ -49,9 +49,7 @@ def serve(
     out: Annotated[Path, typer.Option(help="The folder that the sweeps wrote to.")] = Path("runs"),
     tracking_uri: Annotated[
         str | None,
-        typer.Option(
-            help="A database other than OUT/mlflow.db; of a server (http://), only print the links."
-        ),
+        typer.Option(help="A database other than OUT/mlflow.db; of a server (http://), only print the links."),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port, on 127.0.0.1 alone.")] = 5000,
 ) -> None:

@@ -95,7 +95,10 @@ def run(request: Request) -> int:
         console.print(f"  leaderboard  {projection.link}", soft_wrap=True)
         interrupted = _run_trials(request, plan, paths, study, projection, machine, at_once)
         if interrupted:
-            console.print(f"stopped; nothing is lost. The same command continues:\n  {_command(request)}", soft_wrap=True)
+            console.print(
+                f"stopped; nothing is lost. The same command continues:\n  {_command(request)}",
+                soft_wrap=True,
+            )
             return errors.INTERRUPTED
         return _finish(console, drafted, plan, paths, study, projection)
 
@@ -211,5 +214,3 @@ def _command(request: Request) -> str:
 
     arguments = [argument for argument in sys.argv[1:] if argument != "--new"]
     return shlex.join(["python", "-m", "orchestrator.sweep", *arguments]) if arguments else str(request.file)
-
-

@@ -135,7 +135,8 @@ def verdict(board: Mapping[str, Any], majority: float) -> str:
     top = rows[0]
     base = next((row for row in rows if row["trial"] == board["baseline"]), None)
     name = ", ".join(f"{path.rpartition('.')[2]} {flatten(top['config']).get(path)}" for path in board["varies"])
-    first = f"Trial {top['trial']:04d} ({name}) has the best dev score, {top['best']:.4f}; always the majority: {majority:.4f}."
+    first = f"Trial {top['trial']:04d} ({name}) has the best dev score, {top['best']:.4f}"
+    first += f"; answering with the majority always scores {majority:.4f}."
     if base is None:
         second = "The baseline did not complete."
     elif base is top:

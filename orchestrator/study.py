@@ -201,4 +201,3 @@ def _use_write_ahead_log(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with sqlite3.connect(path, timeout=60) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-

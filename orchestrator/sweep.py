@@ -22,7 +22,8 @@ class ProfileChoice(StrEnum):
 def sweep(
     file: Annotated[Path | None, typer.Argument(help="A search space, as search_spaces/exp4.py.")] = None,
     profile: Annotated[
-        ProfileChoice, typer.Option(help="laptop: packaged MiniLM, bundled sample. study: bert-base, full data.")
+        ProfileChoice,
+        typer.Option(help="laptop: packaged MiniLM, bundled sample. study: bert-base, full data."),
     ] = ProfileChoice.auto,
     data: Annotated[str | None, typer.Option(help="Folder of the course's files, or 'hub'.")] = None,
     encoder: Annotated[str | None, typer.Option(help="'minilm', a folder, or NAME[@REVISION] on the hub.")] = None,
@@ -31,12 +32,15 @@ def sweep(
     max_train_examples: Annotated[int | None, typer.Option(help="Cap on each task's training examples.")] = None,
     max_dev_examples: Annotated[int | None, typer.Option(min=1, help="Cap on each task's dev examples.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a config field, as heads.dropout=0.5.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Set a config field, as heads.dropout=0.5."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The sweep's name; the file's stem by default.")] = None,
     new: Annotated[bool, typer.Option("--new", help="Put an earlier sweep of this name aside.")] = False,
     out: Annotated[Path, typer.Option(help="Where results go.")] = Path("runs"),
-    tracking_uri: Annotated[str | None, typer.Option(help="An MLflow server or database; OUT/mlflow.db by default.")] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="An MLflow server or database; OUT/mlflow.db by default.")
+    ] = None,
     address: Annotated[str | None, typer.Option(help="A Ray head, HOST:PORT or auto; a local Ray by default.")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(min=0, help="1 where there are GPUs.")] = None,
     cpus_per_trial: Annotated[float | None, typer.Option(min=0.1, help="The cores shared out by default.")] = None,
@@ -72,7 +76,10 @@ def sweep(
     except SweepError as error:
         if debug:
             raise
-        print("\n".join(f"error: {line}" if not line.startswith(" ") else line for line in str(error).split("\n")), file=sys.stderr)
+        print(
+            "\n".join(f"error: {line}" if not line.startswith(" ") else line for line in str(error).split("\n")),
+            file=sys.stderr,
+        )
         code = error.exit_code
     except Exception as error:
         if debug:

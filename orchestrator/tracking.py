@@ -24,6 +24,7 @@ from orchestrator.view import ViewColumns, leaderboard_url, view_tag
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 warnings.filterwarnings("ignore", module="mlflow")
@@ -163,7 +164,11 @@ class Projection:
         now = int(time.time() * 1000)
         metrics = []
         for entry in new:
-            values = {"dev/score": entry["dev_score"], "train/loss": entry["train_loss"], "lr": entry["learning_rate"]}
+            values = {
+                "dev/score": entry["dev_score"],
+                "train/loss": entry["train_loss"],
+                "lr": entry["learning_rate"],
+            }
             values |= {f"dev/{task}": score for task, score in entry["scores"].items()}
             metrics += [Metric(key, value, now, entry["epoch"]) for key, value in values.items()]
         self._client.log_batch(run, metrics=metrics)
@@ -186,7 +191,15 @@ class Projection:
         number = row["trial"]
         if row["best"] is None:
             return
-        names = ("rank", "best", "gap", "best_epoch", "train_seconds", "trainable_params", *row["config"]["tasks"])
+        names = (
+            "rank",
+            "best",
+            "gap",
+            "best_epoch",
+            "train_seconds",
+            "trainable_params",
+            *row["config"]["tasks"],
+        )
         values = {name: round(float(row[name]), 4) for name in names}
         changed = {k: v for k, v in values.items() if self._shown.get(number, {}).get(k) != v}
         if changed:

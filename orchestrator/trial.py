@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -208,5 +208,3 @@ def _refuse_fruitless(folder: TrialPaths, resumed: Checkpoint | None) -> None:
     since = attempts.index(resumed.folder.parent.name) + 1 if resumed else 0
     if len(attempts) - since > FRUITLESS_ATTEMPTS:
         raise InfrastructureError(f"{FRUITLESS_ATTEMPTS} attempts died before an epoch ended; see the logs of Ray")
-
-

@@ -106,9 +106,7 @@ class ViewColumns:
         )
 
 
-def view_tag(
-    columns: ViewColumns | Iterable[Column], *, created_at_ms: int, order_by: str = "best"
-) -> tuple[str, str]:
+def view_tag(columns: ViewColumns | Iterable[Column], *, created_at_ms: int, order_by: str = "best") -> tuple[str, str]:
     """Return the experiment tag, key and value, that makes MLflow show the leaderboard.
 
     Set it with MlflowClient.set_experiment_tag; setting it again replaces the view. The value depends on the
@@ -122,9 +120,7 @@ def view_tag(
     keys = [column.key for column in ordered]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        raise ValueError(
-            f"a column stands once in a view, but {', '.join(twice)} stands there more than once"
-        )
+        raise ValueError(f"a column stands once in a view, but {', '.join(twice)} stands there more than once")
     widths_px = {key: _WIDTHS_PX[key] for key in (*_ALWAYS_FIRST, *_ALWAYS_LAST)}
     widths_px |= {column.key: _width_px(column) for column in ordered}
     state = {

@@ -307,9 +307,7 @@ PEOPLE = _each(
     "a man is|a guy is", "a woman is|a lady is", "a boy is|a little boy is", "a girl is|a young girl is",
     "two children are|two kids are", "an old man is|an elderly man is", "three students are",
 )  # fmt: skip
-MANNERS = _each(
-    "slowly", "carefully|with care", "in the rain", "on a sunny day|in the sunshine", "at night|after dark"
-)
+MANNERS = _each("slowly", "carefully|with care", "in the rain", "on a sunny day|in the sunshine", "at night|after dark")
 PLACES = _each(
     "in the park", "in the kitchen", "by the river|beside the river", "near the station|close to the station",
     "in front of a school|outside a school", "on the beach|at the beach", "in a small room", "behind the house",

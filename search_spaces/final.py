@@ -13,9 +13,7 @@ from model.config import HeadConfig, TrialConfig
 from orchestrator.spec import Sweep
 
 FINE_TUNED = TrialConfig(heads=HeadConfig(common_layers=0))
-TUNED = TrialConfig(
-    learning_rate=1e-5, heads=HeadConfig(common_layers=0, task_layers=3, dropout=0.5)
-)
+TUNED = TrialConfig(learning_rate=1e-5, heads=HeadConfig(common_layers=0, task_layers=3, dropout=0.5))
 
 SWEEP = Sweep(
     question="Does the tuned model beat the one that was only fine-tuned?",

@@ -37,9 +37,7 @@ def tiny_encoder(tmp_path_factory):
     from model.encoder import Encoder, EncoderConfig
 
     folder = tmp_path_factory.mktemp("tiny-encoder")
-    vocabulary = list(
-        dict.fromkeys([*SPECIAL, *SMALL, *MOODS, *NOUNS, *VERBS, *LETTERS, *(f"##{c}" for c in LETTERS)])
-    )
+    vocabulary = list(dict.fromkeys([*SPECIAL, *SMALL, *MOODS, *NOUNS, *VERBS, *LETTERS, *(f"##{c}" for c in LETTERS)]))
     config = EncoderConfig(
         model_type="bert",
         vocab_size=len(vocabulary),

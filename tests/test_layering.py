@@ -162,9 +162,7 @@ def test_the_command_line_imports_nothing_heavy_at_its_start():
 
 def test_every_door_is_a_file_that_stands():
     """A file that was renamed leaves no permission behind."""
-    assert [
-        file for files in DOORS.values() for file in files if not (ROOT / "orchestrator" / file).is_file()
-    ] == []
+    assert [file for files in DOORS.values() for file in files if not (ROOT / "orchestrator" / file).is_file()] == []
 
 
 def test_a_clean_repository_has_no_violations(planted):

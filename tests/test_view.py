@@ -45,8 +45,7 @@ def test_the_view_shows_trials_by_the_best_score_first():
     assert state["orderByKey"] == "metrics.`best`"
     assert state["orderByAsc"] is False
     assert (
-        state_of(view_tag(ViewColumns(), created_at_ms=0, order_by="seed_mean"))["orderByKey"]
-        == "metrics.`seed_mean`"
+        state_of(view_tag(ViewColumns(), created_at_ms=0, order_by="seed_mean"))["orderByKey"] == "metrics.`seed_mean`"
     )
 
 
@@ -132,8 +131,7 @@ def test_more_columns_than_a_tag_holds_are_refused():
 def test_the_link_opens_the_saved_view_in_the_training_workflow():
     """The link names the experiment and the view, and keeps MLflow off its other start page."""
     assert leaderboard_url("http://127.0.0.1:5000/", "7") == (
-        "http://127.0.0.1:5000/#/experiments/7/runs"
-        "?workflowType=machine_learning&viewStateShareKey=leaderboard"
+        "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=leaderboard"
     )
 
 

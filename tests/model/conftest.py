@@ -56,9 +56,7 @@ def tiny_task_data(tiny_corpus, tiny_tokenizer, tiny_source):
     """Return a function from a config to its tasks' examples."""
 
     def prepared(config):
-        return prepare(
-            tiny_corpus, config, tiny_tokenizer, tokenizer_sha256=tiny_source.tokenizer_sha256, cache=None
-        )
+        return prepare(tiny_corpus, config, tiny_tokenizer, tokenizer_sha256=tiny_source.tokenizer_sha256, cache=None)
 
     return prepared
 

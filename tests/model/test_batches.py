@@ -143,9 +143,7 @@ def packed(lengths, per_example):
 def test_a_batch_holds_its_sequences_padded_with_zeros(data, per_example):
     """Row i * per_example + side is that example's sequence, zeros beyond its length."""
     examples = data.draw(st.integers(1, 5))
-    lengths = data.draw(
-        st.lists(st.integers(2, 9), min_size=examples * per_example, max_size=examples * per_example)
-    )
+    lengths = data.draw(st.lists(st.integers(2, 9), min_size=examples * per_example, max_size=examples * per_example))
     chosen = data.draw(st.lists(st.integers(0, examples - 1), min_size=1, max_size=4))
     tokens = packed(lengths, per_example)
 

@@ -291,9 +291,7 @@ def test_predictions_are_kept_one_row_an_example(run, saved):
 
 def test_accuracy_can_be_computed_from_the_predictions(run, saved):
     """The table alone gives the score that was reported."""
-    rows = [
-        row for row in pq.read_table(saved / "predictions.parquet").to_pylist() if row["task"] == "sentiment"
-    ]
+    rows = [row for row in pq.read_table(saved / "predictions.parquet").to_pylist() if row["task"] == "sentiment"]
 
     found = sum(row["label"] == row["prediction"] for row in rows) / len(rows)
 

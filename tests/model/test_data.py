@@ -196,9 +196,7 @@ def test_a_wrong_value_is_refused(refusal, label):
     assert text == f":2: label {label!r} of task 'similarity'; expected a number in 0..5"
 
 
-@pytest.mark.parametrize(
-    ("label", "value"), [("1", 1), ("1.0", 1), (" 3 ", 3), ("4.", 4), ("0", 0), ("-0.0", 0)]
-)
+@pytest.mark.parametrize(("label", "value"), [("1", 1), ("1.0", 1), (" 3 ", 3), ("4.", 4), ("0", 0), ("-0.0", 0)])
 def test_a_whole_number_is_a_class_however_it_is_written(read, label, value):
     """1.0 is class 1, as the Quora files have it."""
     assert read(HEADER + row(label=label)).labels.tolist() == [value]
@@ -275,9 +273,7 @@ def test_one_skipped_row_in_a_thousand_is_borne(read, bad, good, borne):
     if borne:
         assert len(read(content).skipped) == bad
     else:
-        with pytest.raises(
-            DataError, match=rf"csv:2: {bad} of {bad + good} rows .*line 2 \(empty sentence\)"
-        ):
+        with pytest.raises(DataError, match=rf"csv:2: {bad} of {bad + good} rows .*line 2 \(empty sentence\)"):
             read(content)
 
 

@@ -145,9 +145,7 @@ def test_a_manifest_names_files_of_its_own_folder_only(tmp_path, name):
     kept_folder(tmp_path / "kept")
     (tmp_path / "outside").write_bytes(b"old")
     manifest = tmp_path / "kept/manifest.json"
-    manifest.write_text(
-        manifest.read_text(encoding="utf-8").replace('"weights"', json.dumps(name)), encoding="utf-8"
-    )
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace('"weights"', json.dumps(name)), encoding="utf-8")
 
     with pytest.raises(DamagedFileError):
         read_manifest(tmp_path / "kept")

@@ -77,9 +77,7 @@ def test_layer_normalisation_adds_two_vectors_a_layer():
     assert parameters(normalised) - parameters(plain) == (2 + 3 * 2) * 2 * 8
 
 
-@pytest.mark.parametrize(
-    ("task", "vectors", "outputs"), [(SENTIMENT, 1, 5), (PARAPHRASE, 2, 1), (SIMILARITY, 1, 1)]
-)
+@pytest.mark.parametrize(("task", "vectors", "outputs"), [(SENTIMENT, 1, 5), (PARAPHRASE, 2, 1), (SIMILARITY, 1, 1)])
 @pytest.mark.parametrize(("common", "layers"), [(0, 1), (1, 1), (0, 3), (2, 2)])
 def test_outputs_have_the_tasks_width(task, vectors, outputs, common, layers):
     """One row an example, as many outputs as the task has logits or values."""
@@ -233,9 +231,7 @@ def test_binary_cross_entropy_is_that_computed_by_hand():
 
 def test_squared_error_is_that_computed_by_hand():
     """The mean of the squared distances, on the labels' own scale."""
-    loss = loss_function(
-        "mean_squared_error", SIMILARITY, torch.tensor([[3.0], [0.5]]), torch.tensor([5.0, 0.0])
-    )
+    loss = loss_function("mean_squared_error", SIMILARITY, torch.tensor([[3.0], [0.5]]), torch.tensor([5.0, 0.0]))
 
     assert loss.item() == pytest.approx((2**2 + 0.5**2) / 2)
 

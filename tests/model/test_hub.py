@@ -427,9 +427,7 @@ def test_paraphrase_is_read_from_parquet(hub, tmp_path):
     """Quora's pairs come as question1, question2, an integer label, and idx, which is the id."""
     task = unpinned("paraphrase")
     questions = {"question1": ["how ?", "why\t?"], "question2": ["how so ?", "when ?"]}
-    content = as_parquet(
-        tmp_path, **questions, label=pa.array([1, 0], pa.int64()), idx=pa.array([7, 5], pa.int32())
-    )
+    content = as_parquet(tmp_path, **questions, label=pa.array([1, 0], pa.int64()), idx=pa.array([7, 5], pa.int32()))
     serve_split(hub, task, "train", content)
 
     split = download_split(task, "train")
@@ -489,9 +487,7 @@ def test_rows_with_nulls_are_skipped_and_counted(hub, tmp_path):
     first: list[str | None] = ["how ?"] * 2000
     label: list[int | None] = [1, 0] * 1000
     first[2], label[6] = None, None
-    serve_split(
-        hub, task, "train", as_parquet(tmp_path, question1=first, question2=["why ?"] * 2000, label=label)
-    )
+    serve_split(hub, task, "train", as_parquet(tmp_path, question1=first, question2=["why ?"] * 2000, label=label))
 
     split = download_split(task, "train")
 
@@ -529,15 +525,9 @@ def test_damaged_parquet_is_named(hub, tmp_path):
     cases = {
         POINTER: "is a Git LFS pointer",
         good[: len(good) // 2]: "not a Parquet file that can be read",
-        as_parquet(
-            tmp_path, sentence1=["a"], other=["b"], label=[1.0]
-        ): "no column 'sentence2'; found 'sentence1'",
-        as_parquet(
-            tmp_path, sentence1=["a"], sentence2=[4], label=[1.0]
-        ): "'sentence2' is int64; expected string",
-        as_parquet(
-            tmp_path, sentence1=["a"], sentence2=["b"], label=[[1.0]]
-        ): "not a Parquet file that can be",
+        as_parquet(tmp_path, sentence1=["a"], other=["b"], label=[1.0]): "no column 'sentence2'; found 'sentence1'",
+        as_parquet(tmp_path, sentence1=["a"], sentence2=[4], label=[1.0]): "'sentence2' is int64; expected string",
+        as_parquet(tmp_path, sentence1=["a"], sentence2=["b"], label=[[1.0]]): "not a Parquet file that can be",
     }
     for number, (content, expected) in enumerate(cases.items()):
         serve_split(hub, task, "train", content, commit=f"{number:040x}")

@@ -38,9 +38,9 @@ def test_files_have_the_courses_names_and_titles(tmp_path, task, name, title):
 
 def test_a_task_that_is_not_the_courses_has_a_file_by_its_name(tmp_path):
     """Adding a task asks for no other change."""
-    assert prediction_path(
-        tmp_path, replace(TASKS["sentiment"], name="stars", prediction_file=None), "test"
-    ).name == ("stars-test-output.csv")
+    assert prediction_path(tmp_path, replace(TASKS["sentiment"], name="stars", prediction_file=None), "test").name == (
+        "stars-test-output.csv"
+    )
 
 
 def test_classes_and_duplicates_are_written_as_labels(tmp_path):
@@ -54,9 +54,7 @@ def test_classes_and_duplicates_are_written_as_labels(tmp_path):
 
 
 @settings(max_examples=30)
-@given(
-    arrays.arrays(np.float32, st.tuples(st.integers(1, 8), st.just(1)), elements=st.floats(-9, 9, width=32))
-)
+@given(arrays.arrays(np.float32, st.tuples(st.integers(1, 8), st.just(1)), elements=st.floats(-9, 9, width=32)))
 def test_values_come_back_exactly(tmp_path_factory, outputs):
     """Every fp32 value survives the way through the text."""
     path = tmp_path_factory.getbasetemp() / "sts-dev-output.csv"

@@ -95,9 +95,7 @@ def test_the_majority_is_of_the_training_labels():
 
 def test_tasks_have_the_studys_outputs_and_metrics():
     """Five logits, one logit, one value; accuracy, accuracy, Pearson."""
-    found = {
-        name: (TASKS[name].outputs, TASKS[name].metric) for name in ("sentiment", "paraphrase", "similarity")
-    }
+    found = {name: (TASKS[name].outputs, TASKS[name].metric) for name in ("sentiment", "paraphrase", "similarity")}
 
     assert found == {
         "sentiment": (5, "accuracy"),

@@ -21,9 +21,7 @@ MAX_LOSS = 1e-6
 def copied(result):
     """Return a result with tensors of its own, as saving would make them."""
     state = result.state
-    own = [
-        {name: tensor.clone() for name, tensor in part.items()} for part in (state.weights, state.optimizer)
-    ]
+    own = [{name: tensor.clone() for name, tensor in part.items()} for part in (state.weights, state.optimizer)]
     return replace(result, state=TrainingState(state.epoch, *own))
 
 
@@ -258,9 +256,7 @@ def test_the_learning_rate_decays_by_the_epoch(trained, tiny_config, fresh_encod
     assert trained(config, resume=whole[1].state)[0].learning_rate == 2.5e-4
     still = trained(replace(config, learning_rate_decay=1e-12))
     moved = still[2].state.weights["heads.output.sentiment.weight"]
-    torch.testing.assert_close(
-        moved, still[0].state.weights["heads.output.sentiment.weight"], atol=1e-8, rtol=0
-    )
+    torch.testing.assert_close(moved, still[0].state.weights["heads.output.sentiment.weight"], atol=1e-8, rtol=0)
     assert next(fine_tune(config, tiny_task_data(config), fresh_encoder())).learning_rate == 1e-3
 
 
@@ -310,9 +306,7 @@ def test_examples_are_capped_by_the_config(tiny_corpus, tiny_tokenizer, tiny_con
 
 def test_the_token_cache_changes_no_result(trained, tiny_config, tiny_corpus, tiny_tokenizer, tmp_path):
     """Training from memory-mapped tokens gives the bits of training from computed ones."""
-    cached = prepare(
-        tiny_corpus, tiny_config, tiny_tokenizer, tokenizer_sha256="x", cache=tmp_path / "tokens"
-    )
+    cached = prepare(tiny_corpus, tiny_config, tiny_tokenizer, tokenizer_sha256="x", cache=tmp_path / "tokens")
 
     assert_same(trained(tiny_config, data=cached), trained(tiny_config))
 

@@ -54,8 +54,7 @@ def refusal(folder):
 def as_published(tensors):
     """Return tensors under the keys of the published bert-base-uncased: prefix, gamma and beta, cls heads."""
     renamed = {
-        "bert."
-        + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t
+        "bert." + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t
         for name, t in tensors.items()
     }
     width, words = 32, tensors["embeddings.word_embeddings.weight"].shape[0]
@@ -103,9 +102,7 @@ def test_a_missing_key_is_refused(folder):
 
 def test_an_unknown_key_is_refused(folder):
     """Nothing is dropped in silence: the refusal names the key that the encoder does not have."""
-    change_weights(
-        folder, lambda tensors: tensors | {"encoder.layer.3.attention.self.query.bias": torch.ones(32)}
-    )
+    change_weights(folder, lambda tensors: tensors | {"encoder.layer.3.attention.self.query.bias": torch.ones(32)})
 
     assert "unknown encoder.layer.3.attention.self.query.bias" in refusal(folder)
 
