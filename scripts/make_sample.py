@@ -12,6 +12,7 @@ import hashlib
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from sample_words import (
@@ -26,18 +27,21 @@ from sample_words import (
     SCENES,
     WORKS,
     Filler,
+    Question,
 )
 
 SEED = 224
-SPLITS = {"train": 640, "dev": 200, "test": 200}
 
 GRADE_SHARES = {-2: 3, -1: 4, 0: 5, 1: 4, 2: 3}
 MISGRADED_SHARE = 0.08
-DUPLICATE_SHARES = {"everyday": 0.8, "narrow": 0.2}
+DUPLICATE_SHARE = 0.47
+TELLING_SHARE = 0.76
+"""How often the kind of question tells whether it has a duplicate: separate encoding sees no more."""
 MISLABELLED_SHARE = 0.04
 UNRELATED_SHARE = 0.12
 CHANGE_COSTS = (1.5, 1.3, 0.9, 0.6, 0.4)
 """What a changed slot takes from the similarity of 5, by the slot's rank; a dropped one takes half."""
+ABSENT_SHARE = 0.55
 SIMILARITY_NOISE_SD = 0.3
 
 Example = tuple[tuple[str, ...], str]
@@ -52,17 +56,20 @@ Meaning = dict[str, Filler]
 def adjective_clause(rng: random.Random, valence: int, subject: str) -> str:
     """Say by an adjective that the subject has this valence, plainly or by way of another valence."""
     sign = (valence > 0) - (valence < 0)
-    plain = f"{subject} is {rng.choice(ADJECTIVES[valence])}"
+    if rng.random() < 0.5:
+        return f"{subject} is {rng.choice(ADJECTIVES[valence])}"
     if abs(valence) == 2:
-        single = [word for word in ADJECTIVES[sign] if " " not in word]
-        turned = f"{subject} is {rng.choice(INTENSIFIERS)} {rng.choice(single)}"
-    elif valence == 0:
-        turned = f"{subject} {rng.choice(NEGATIONS)} {rng.choice(ADJECTIVES[rng.choice((-2, 2))])}"
-    elif rng.random() < 0.5:
-        turned = f"{subject} is {rng.choice(HEDGES)} {rng.choice(ADJECTIVES[2 * sign])}"
-    else:
-        turned = f"{subject} {rng.choice(NEGATIONS)} {rng.choice(ADJECTIVES[-sign])}"
-    return plain if rng.random() < 0.5 else turned
+        return f"{subject} is {rng.choice(INTENSIFIERS)} {one_word(rng, sign)}"
+    if valence == 0:
+        return f"{subject} {rng.choice(NEGATIONS)} {one_word(rng, rng.choice((-2, 2)))}"
+    if rng.random() < 0.5:
+        return f"{subject} is {rng.choice(HEDGES)} {rng.choice(ADJECTIVES[2 * sign])}"
+    return f"{subject} {rng.choice(NEGATIONS)} {one_word(rng, -sign)}"
+
+
+def one_word(rng: random.Random, valence: int) -> str:
+    """Choose an adjective proper, which takes an adverb or a negation."""
+    return rng.choice([word for word in ADJECTIVES[valence] if " " not in word])
 
 
 def first_clause(rng: random.Random, valence: int) -> str:
@@ -137,29 +144,28 @@ def change(rng: random.Random, slots: dict[str, tuple[Filler, ...]], meaning: Me
     return meaning | {slot: rng.choice(fillers)}
 
 
+def near_miss(rng: random.Random, question: Question, meaning: Meaning) -> tuple[str, Meaning]:
+    """Ask almost the same: change one slot, exchange two, or ask another thing about the same."""
+    ways = ["change", "change"] + ["swap"] * bool(question.swap) + ["other"] * bool(question.others)
+    way = rng.choice(ways)
+    if way == "other":
+        return rng.choice(question.others), meaning
+    if way == "swap" and question.swap:
+        left, right = question.swap
+        return rng.choice(question.forms), meaning | {left: meaning[right], right: meaning[left]}
+    return rng.choice(question.forms), change(rng, question.slots, meaning, rng.choice(list(question.slots)))
+
+
 def paraphrase(rng: random.Random) -> Example:
-    """Draw two questions that ask the same, or almost: a slot changed, two exchanged, another matter."""
-    question = rng.choice(QUESTIONS)
+    """Draw two questions that ask the same, or almost."""
+    is_duplicate = rng.random() < DUPLICATE_SHARE
+    is_everyday = is_duplicate == (rng.random() < TELLING_SHARE)
+    question = rng.choice([each for each in QUESTIONS if each.everyday == is_everyday])
     meaning = draw_meaning(rng, question.slots)
     form, other_form = rng.sample(question.forms, 2)
     other = meaning
-    is_duplicate = rng.random() < DUPLICATE_SHARES["everyday" if question.everyday else "narrow"]
     if not is_duplicate:
-        near_misses = [
-            "change",
-            "change",
-            *["swap"] * bool(question.swap),
-            *["other"] * bool(question.others),
-        ]
-        near_miss = rng.choice(near_misses)
-        if near_miss == "swap" and question.swap:
-            left, right = question.swap
-            other = meaning | {left: meaning[right], right: meaning[left]}
-        elif near_miss == "other":
-            other_form = rng.choice(question.others)
-        else:
-            other = change(rng, question.slots, meaning, rng.choice(list(question.slots)))
-            other_form = rng.choice(question.forms)
+        other_form, other = near_miss(rng, question, meaning)
     pair = [render(rng, form, meaning), render(rng, other_form, other)]
     rng.shuffle(pair)
     label = is_duplicate != (rng.random() < MISLABELLED_SHARE)
@@ -171,7 +177,7 @@ def similarity(rng: random.Random) -> Example:
     scene = rng.choice(SCENES)
     meaning = draw_meaning(rng, scene.slots)
     for slot in scene.optional:
-        if rng.random() < 0.4:
+        if rng.random() < ABSENT_SHARE:
             meaning[slot] = ("",)
     other, score = meaning, 5.0
     if rng.random() < UNRELATED_SHARE:
@@ -195,11 +201,37 @@ def similarity(rng: random.Random) -> Example:
 
 # Files.
 
-TASKS: dict[str, tuple[Callable[[random.Random], Example], tuple[str, ...]]] = {
-    "ids-sst": (sentiment, ("sentence", "sentiment")),
-    "quora": (paraphrase, ("sentence1", "sentence2", "is_duplicate")),
-    "sts": (similarity, ("sentence1", "sentence2", "similarity")),
-}
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One task's three files."""
+
+    stem: str
+    columns: tuple[str, ...]
+    draw: Callable[[random.Random], Example]
+    sizes: dict[str, int]
+
+
+FILES = (
+    File(
+        stem="ids-sst",
+        columns=("sentence", "sentiment"),
+        draw=sentiment,
+        sizes={"train": 960, "dev": 240, "test": 240},
+    ),
+    File(
+        stem="quora",
+        columns=("sentence1", "sentence2", "is_duplicate"),
+        draw=paraphrase,
+        sizes={"train": 640, "dev": 240, "test": 240},
+    ),
+    File(
+        stem="sts",
+        columns=("sentence1", "sentence2", "similarity"),
+        draw=similarity,
+        sizes={"train": 600, "dev": 240, "test": 240},
+    ),
+)
 
 
 def draw_examples(draw: Callable[[random.Random], Example], count: int, rng: random.Random) -> list[Example]:
@@ -222,16 +254,16 @@ def identify(stem: str, sentences: tuple[str, ...]) -> str:
 def write_sample(folder: Path) -> None:
     """Write the three files of each task."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stem, (draw, columns) in TASKS.items():
-        rng = random.Random(f"{SEED} {stem}")
-        examples = iter(draw_examples(draw, sum(SPLITS.values()), rng))
-        for split, count in SPLITS.items():
-            with (folder / f"{stem}-{split}.csv").open("w", encoding="utf-8", newline="") as file:
+    for task in FILES:
+        rng = random.Random(f"{SEED} {task.stem}")
+        examples = iter(draw_examples(task.draw, sum(task.sizes.values()), rng))
+        for split, size in task.sizes.items():
+            with (folder / f"{task.stem}-{split}.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-                writer.writerow(("", "id", *columns))
-                for index in range(count):
+                writer.writerow(("", "id", *task.columns))
+                for index in range(size):
                     sentences, label = next(examples)
-                    writer.writerow((index, identify(stem, sentences), *sentences, label))
+                    writer.writerow((index, identify(task.stem, sentences), *sentences, label))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+"""What the orchestrator's tests share: plans without encoder or data, and a real draft on the tiny ones."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model.config import HeadConfig, TrialConfig, config_to_dict
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Machine, Options, Plan, draft, varying
+from orchestrator.spec import LoadedSweep, Sweep
+
+TINY = TrialConfig(
+    unfrozen_layers=1,
+    heads=HeadConfig(dropout=0.1),
+    max_tokens=32,
+    epochs=2,
+    batch_size=16,
+    learning_rate=1e-3,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """Return a config that trains the tiny encoder on the tiny data for two epochs within a second."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def bare_plan():
+    """Return a function from configs (or none, for a space) to a plan, without encoder and data."""
+
+    def planned(configs=(), **changes):
+        baseline = configs[0] if configs else TINY
+        values = {
+            "version": 101,
+            "sweep_id": "0" * 32,
+            "name": "bare",
+            "question": "Which?",
+            "profile": "laptop",
+            "configs": [config_to_dict(config) for config in configs],
+            "baseline": config_to_dict(baseline),
+            "space_code": None if configs else "f" * 64,
+            "sampler": "tpe",
+            "trials": len(configs),
+            "seed": 0,
+            "varies": varying(configs),
+            "settings": {},
+            "tasks": [],
+            "encoder": {},
+            "data": {},
+            "cpus_per_trial": 1.0,
+            "gpus_per_trial": 0.0,
+            "threads": 1,
+        }
+        return Plan(**{**values, **changes})
+
+    return planned
+
+
+@pytest.fixture(scope="session")
+def options_for(tiny_encoder, tiny_data):
+    """Return a function that gives the options of a command line on the tiny encoder and data."""
+
+    def chosen(**changes):
+        values = {
+            "name": "tiny",
+            "profile": "laptop",
+            "encoder": str(tiny_encoder),
+            "data": str(tiny_data),
+            "profile_settings": {},
+            "settings": {},
+            "trials": None,
+            "max_dev_examples": None,
+            "seed": 0,
+            "gpus_per_trial": None,
+            "cpus_per_trial": None,
+        }
+        return Options(**{**values, **changes})
+
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def machine():
+    """Return a machine of two cores and no GPU."""
+    return Machine(2, 0.0, "a test's machine")
+
+
+@pytest.fixture(scope="session")
+def loaded_list():
+    """Return a function from configs to a sweep over that exact list, as if loaded from a file."""
+
+    def loaded(*configs, path="given.py"):
+        return LoadedSweep(Path(path), Sweep(question="Which?", baseline=configs[0], configs=configs), "a" * 64)
+
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def tiny_plan(options_for, machine, loaded_list):
+    """Return a function from configs to the plan of a sweep over them on the tiny encoder and data."""
+
+    def planned(*configs, **changes):
+        return draft(loaded_list(*(configs or (TINY, replace(TINY, seed=1)))), options_for(**changes), machine).plan
+
+    return planned
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Return the paths of a sweep called tiny."""
+    return SweepPaths(tmp_path / "runs", "tiny")
