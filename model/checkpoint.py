@@ -86,7 +86,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def load_state(checkpoint: Checkpoint) -> TrainingState:
-    """Return the state that training goes on from."""
+    """Return the state that training goes on from. Raises ValueError for a best-dev checkpoint, which has none."""
+    if OPTIMIZER not in checkpoint.manifest["files"]:
+        raise ValueError(f"{checkpoint.folder}: holds no optimizer state; training cannot go on from it")
     return TrainingState(
         checkpoint.manifest["epoch"],
         load_file(checkpoint.folder / MODEL),
@@ -99,12 +101,13 @@ def load_model(checkpoint: Checkpoint, encoder: EncoderSource) -> MultitaskModel
 
     Raises ValueError where the encoder at hand is another one.
     """
-    wanted = checkpoint.manifest["encoder"]["weights"]
-    if encoder.weights_sha256 != wanted:
-        raise ValueError(
-            f"{checkpoint.folder}: was trained from encoder {checkpoint.manifest['encoder']['name']!r} "
-            f"({wanted[:12]}…), not from {encoder.name!r} ({encoder.weights_sha256[:12]}…); see --encoder"
-        )
+    trained, here = checkpoint.manifest["encoder"], encoder.identity()
+    for part in ("weights", "tokenizer"):
+        if here[part] != trained[part]:
+            raise ValueError(
+                f"{checkpoint.folder}: was trained from encoder {trained['name']!r} ({part} {trained[part][:12]}…), "
+                f"not from {encoder.name!r} ({part} {here[part][:12]}…); see --encoder"
+            )
     model = MultitaskModel(checkpoint.config, checkpoint.tasks, load_encoder(encoder))
     model.load_trained(load_file(checkpoint.folder / MODEL))
     return model.eval()

@@ -1,6 +1,6 @@
 """The config of one trial: frozen, keyword-only, validating itself, round-tripping to a plain dict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -156,9 +156,18 @@ def check_against(config: TrialConfig, *, layers: int, positions: int, tasks: Ma
     problems = [*_depth_problems(config, layers, positions), *_name_problems(config, tasks)]
     for task in chosen:
         problems += _task_problems(config, task)
+    if chosen and not _trains_something(config, chosen):
+        problems.append("nothing would train: no encoder layer, no pooler, and heads without a layer of their own")
     if chosen and all(config.loss_weights.get(task.name, 1.0) == 0 for task in chosen):
         problems.append("loss_weights are all 0: nothing would train")
     return problems
+
+
+def _trains_something(config: TrialConfig, chosen: Sequence[Task]) -> bool:
+    """Return whether any parameter trains: with the cosine loss a head may have no layer at all."""
+    has_layer = config.heads.common_layers > 0 or config.heads.task_layers > 1
+    has_output = any(loss_of(config, task) != "cosine" for task in chosen)
+    return config.train_pooler or config.unfrozen_layers != 0 or has_layer or has_output
 
 
 def _depth_problems(config: TrialConfig, layers: int, positions: int) -> list[str]:

@@ -6,6 +6,7 @@ an error. A label that stands there and is wrong is an error at once. Nothing is
 
 import csv
 import hashlib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ SAMPLE = Path(__file__).parent / "sample"
 
 CELL_LIMIT = 100_000
 """Characters a cell may have: more is a broken quote or another file."""
+NUMBER = re.compile(r"[-+0-9.eE]+", re.ASCII)
+"""What a label may be spelt with: float() alone takes 1_0, infinity and other scripts' digits."""
 SKIPPED_LIMIT = 1_000
 """One unusable row in so many is borne."""
 
@@ -216,7 +219,7 @@ def _columns(path: Path, header: Sequence[str], task: Task, *, labelled: bool) -
 
 def _label(text: str, task: Task, where: str) -> float:
     try:
-        value = float(text)
+        value = float(text) if NUMBER.fullmatch(text.strip()) else float("nan")
     except ValueError:
         value = float("nan")
     whole = task.kind == "regression" or value == round(value) if np.isfinite(value) else False

@@ -79,13 +79,15 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write manifest.json: the facts given, and name, sha256 and size of every other file in the folder."""
+    """Write manifest.json: the facts given, the sha256 of every other file in the folder, and one of all that."""
     files = {
         path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
         if path.name != MANIFEST
     }
-    write_json(folder / MANIFEST, {**facts, "files": files})
+    said = {**facts, "files": files}
+    # Through JSON first, so that what is hashed is what will be read.
+    write_json(folder / MANIFEST, {**said, "digest": content_hash(json.loads(json.dumps(said)))})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -95,10 +97,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        digest = manifest.pop("digest")
+        whole = digest == content_hash(manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{folder}: no readable {MANIFEST} ({error}); it cannot be used") from error
-    for name, expected in files.items():
+    if not whole:
+        raise DamagedFileError(f"{folder / MANIFEST}: is not what was written; it was changed")
+    for name, expected in manifest["files"].items():
         path = folder / name
         if path.parent != folder or not path.is_file():
             raise DamagedFileError(f"{path}: named by {MANIFEST} and missing")

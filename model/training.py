@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -128,6 +129,11 @@ def fine_tune(
         train_loss = _train_epoch(model, optimizer, config, data, epoch)
         trained = time.monotonic()
         evaluation = evaluate(model, tasks, dev)
+        for task in tasks:
+            if not np.isfinite(evaluation.outputs[task.name]).all():
+                raise DivergedError(
+                    f"the outputs of {task.name} are not finite at epoch {epoch}; {_smaller(learning_rate)}"
+                )
         yield EpochResult(
             epoch=epoch,
             train_loss=train_loss,
@@ -164,13 +170,17 @@ def _train_epoch(
         if not math.isfinite(value):
             raise DivergedError(
                 f"the loss of {name} is {value} at epoch {epoch}, step {steps + 1}; "
-                f"the learning rate is {optimizer.param_groups[0]['lr']:g}, a smaller one may hold"
+                f"{_smaller(optimizer.param_groups[0]['lr'])}"
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total, steps = total + value, steps + 1
     return total / steps
+
+
+def _smaller(learning_rate: float) -> str:
+    return f"the learning rate is {learning_rate:g}, a smaller one may hold"
 
 
 def _adamw(model: MultitaskModel, config: TrialConfig) -> torch.optim.Optimizer:

@@ -125,6 +125,9 @@ def load_tokenizer(path: Path, *, vocab_size: int) -> Tokenizer:
             raise EncoderError(f"{path}: has no token {token}; expected BERT's WordPiece tokenizer")
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    pair = tokenizer.encode("a", "b")
+    if pair.tokens[0] != "[CLS]" or pair.tokens[-1] != "[SEP]" or pair.type_ids[-1] != 1:
+        raise EncoderError(f"{path}: encodes a pair as {' '.join(pair.tokens)}; expected [CLS] a [SEP] b [SEP]")
     return tokenizer
 
 
@@ -152,13 +155,16 @@ def _check_header(path: Path, config: EncoderConfig) -> None:
         raise EncoderError(f"{path}: is a Git LFS pointer ({path.stat().st_size} bytes); run git lfs pull")
     try:
         with safe_open(str(path), framework="pt") as file:
-            found = {_usual_name(key): tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            keys = list(file.keys())
+            found = {_usual_name(key): tuple(file.get_slice(key).get_shape()) for key in keys}
     except SafetensorError as error:
         raise EncoderError(f"{path}: not a safetensors file ({error})") from error
     found = {key: shape for key, shape in found.items() if not key.startswith(NOT_THE_ENCODER)}
     with torch.device("meta"):
         expected = {key: tuple(tensor.shape) for key, tensor in Encoder(config).state_dict().items()}
-    wrong = [f"missing {key}" for key in sorted(expected.keys() - found.keys())]
+    names = [_usual_name(key) for key in keys]
+    wrong = [f"{name} twice, under two names" for name in sorted({n for n in names if names.count(n) > 1})]
+    wrong += [f"missing {key}" for key in sorted(expected.keys() - found.keys())]
     wrong += [f"unknown {key}" for key in sorted(found.keys() - expected.keys())]
     wrong += [
         f"{key} is {list(found[key])}, expected {list(expected[key])}"

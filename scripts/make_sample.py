@@ -18,6 +18,7 @@ from pathlib import Path
 from sample_words import (
     ADJECTIVES,
     CLAUSES,
+    DETAILS,
     HEDGES,
     INTENSIFIERS,
     NEGATIONS,
@@ -33,6 +34,8 @@ from sample_words import (
 SEED = 224
 
 GRADE_SHARES = {-2: 3, -1: 4, 0: 5, 1: 4, 2: 3}
+CONTRAST_SHARE = 0.3
+AGREEMENT_SHARE = 0.1
 MISGRADED_SHARE = 0.08
 DUPLICATE_SHARE = 0.47
 TELLING_SHARE = 0.76
@@ -84,13 +87,13 @@ def second_clause(rng: random.Random, valence: int) -> str:
     """Speak of a work that the first clause has named."""
     if rng.random() < 0.5:
         return rng.choice(CLAUSES[valence]).format("it")
-    return adjective_clause(rng, valence, rng.choice(PARTS))
+    return adjective_clause(rng, valence, rng.choice(DETAILS))
 
 
 def review(rng: random.Random, valence: int) -> str:
     """Compose a review; in a contrast the main clause outweighs the concession."""
-    shape = rng.choice(("alone", "alone", "agreement", "contrast"))
-    if shape == "contrast" and abs(valence) < 2:
+    text = first_clause(rng, valence)
+    if abs(valence) < 2 and rng.random() < CONTRAST_SHARE:
         sign = valence or rng.choice((-1, 1))
         main, concession = valence + sign, -sign
         text = rng.choice(
@@ -100,10 +103,8 @@ def review(rng: random.Random, valence: int) -> str:
                 f"{first_clause(rng, main)}, even though {second_clause(rng, concession)}",
             )
         )
-    elif shape == "agreement":
-        text = f"{first_clause(rng, valence)}, and {second_clause(rng, valence)}"
-    else:
-        text = first_clause(rng, valence)
+    elif rng.random() < AGREEMENT_SHARE:
+        text = f"{text}, and {adjective_clause(rng, valence, rng.choice(DETAILS))}"
     return sentence(rng.choice(OPENERS) + text) + "."
 
 
@@ -217,19 +218,19 @@ FILES = (
         stem="ids-sst",
         columns=("sentence", "sentiment"),
         draw=sentiment,
-        sizes={"train": 960, "dev": 240, "test": 240},
+        sizes={"train": 1200, "dev": 200, "test": 200},
     ),
     File(
         stem="quora",
         columns=("sentence1", "sentence2", "is_duplicate"),
         draw=paraphrase,
-        sizes={"train": 640, "dev": 240, "test": 240},
+        sizes={"train": 600, "dev": 200, "test": 200},
     ),
     File(
         stem="sts",
         columns=("sentence1", "sentence2", "similarity"),
         draw=similarity,
-        sizes={"train": 600, "dev": 240, "test": 240},
+        sizes={"train": 600, "dev": 200, "test": 200},
     ),
 )
 

@@ -25,9 +25,11 @@ WORKS = _words(
     'the western, this sequel, the drama, this musical, "Harbour Lights", "The Salt Road", "A Quiet Debt"',
 )
 PARTS = _words(
-    "the plot, the script, the ending, the dialogue, the pacing, the lead performance, the music, the story",
-    "the humour, the last act, the opening scene, the acting, the tone",
+    "the plot, the script, the ending, the dialogue, the pacing, the lead performance, the second half",
 )
+"""What the first clause speaks of, as part of a work."""
+DETAILS = _words("the music, the story, the humour, the last act, the opening scene, the acting, the tone")
+"""What the second clause speaks of."""
 ADJECTIVES = {
     2: _words(
         "superb, brilliant, magnificent, stunning, masterful, unforgettable, dazzling, exquisite, breathtaking",
@@ -78,7 +80,7 @@ CLAUSES = {
 INTENSIFIERS = _words("really, remarkably, extremely, incredibly, exceptionally")
 HEDGES = _words("at times, in places, now and then, very nearly")
 NEGATIONS = _words("is not, is never, is hardly, is far from")
-OPENERS = ("", "", "", "", "to be honest, ", "on the whole, ", "in my view, ")
+OPENERS = (*[""] * 9, "to be honest, ", "on the whole, ", "in my view, ")
 
 # Pairs. A frame is a way to say something about its slots.
 
@@ -106,7 +108,9 @@ class Scene:
     optional: tuple[str, ...]
 
 
-CITIES = _each("Lisbon, Oslo, Prague, Nairobi, Lima, Toronto, Seoul, Cairo, Dublin, Hanoi, Quito, Vienna")
+CITIES = _each(
+    "Lisbon, Oslo, Prague, Nairobi, Lima, Toronto, Seoul, Cairo, Dublin, Hanoi, Quito, Vienna, Athens, Mumbai"
+)
 DEVICES = _each("an iPhone, a Samsung phone, a Windows laptop, a Chromebook, an old tablet, a Mac")
 LANGUAGES = _each("Python, Java, Rust, Go, Ruby, Kotlin, Swift, Haskell")
 PARTIES = _each("a tenant, a landlord, an employer, a neighbour, a bank, a school, a supplier")
@@ -176,7 +180,7 @@ QUESTIONS = (
             "What does it feel like to {experience} {when}?",
             "How does it feel to {experience} {when}?",
             "What is it like to {experience} {when}?",
-            "How would you describe what it is to {experience} {when}?",
+            "How would you describe it to {experience} {when}?",
         ),
         others=("Is it wise to {experience} {when}?",),
         slots={
@@ -245,15 +249,14 @@ QUESTIONS = (
     ),
     Question(
         forms=(
-            "How much does a {days} day trip to {city} cost in {month}?",
-            "What would I pay for {days} days in {city} in {month}?",
-            "How much money do I need for {days} days in {city} in {month}?",
+            "How much does a {days} day trip to {city} cost?",
+            "What would I pay for {days} days in {city}?",
+            "How much money do I need for {days} days in {city}?",
         ),
-        others=("What is there to see in {city} during {days} days in {month}?",),
+        others=("What is there to see in {city} during {days} days?",),
         slots={
-            "days": _each("three|3, five|5, seven|7, ten|10, twelve|12"),
+            "days": _each("two|2, three|3, five|5, seven|7, ten|10, twelve|12, twenty|20"),
             "city": CITIES,
-            "month": _each("January, April, June, August, October, December"),
         },
         everyday=False,
     ),
@@ -284,7 +287,7 @@ QUESTIONS = (
     Question(
         forms=(
             "Why do so many {people} {feel} {thing} nowadays?",
-            "What is the reason that {people} {feel} {thing} these days?",
+            "What could make {people} {feel} {thing} these days?",
             "What makes {people} {feel} {thing} today?",
         ),
         slots={
@@ -386,7 +389,7 @@ SCENES = (
         form="shares of {who} {move} {amount} {when} {after}",
         slots={
             "who": _each("the airline, the bank, the car maker, the drug maker, the retailer, the brewery"),
-            "move": _each("rise|climb, fall|drop, open higher, close lower"),
+            "move": _each("rise|climb, fall|drop, recover, swing"),
             "amount": _each("by two percent|by 2 percent, by nine percent|by 9 percent, slightly|a little, again"),
             "when": DAYS,
             "after": _each("after strong results, after a warning, on merger talk, as the chief leaves"),

@@ -124,6 +124,13 @@ def test_annealed_shares_follow_the_sizes_power(epoch, exponent):
         assert abs(counts[name] - 4_879 * power / sum(powers.values())) < 1
 
 
+def test_steps_are_rounded_by_largest_remainder():
+    """Six steps over sizes 96, 33 and 10 are 4.14, 1.42 and 0.43: the last has the largest remainder."""
+    counts = steps(epoch_batches({"a": 96, "b": 33, "c": 10}, config(sampling="annealed"), 1))
+
+    assert counts == {"a": 4, "b": 1, "c": 1}
+
+
 def test_annealing_over_a_single_epoch_is_proportional_to_size():
     """One epoch has no later one to fall to."""
     counts = steps(epoch_batches({"a": 320, "b": 640}, config(sampling="annealed", epochs=1), 1))

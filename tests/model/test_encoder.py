@@ -242,6 +242,27 @@ def test_frozen_layers_have_no_dropout_in_train_mode():
     assert not torch.equal(*seen[2])
 
 
+@pytest.mark.parametrize(("hidden", "attention"), [(0.1, 0.0), (0.0, 0.1), (0.2, 0.3)])
+def test_dropout_stands_where_transformers_has_it(hidden, attention):
+    """With the same random numbers both drop the same entries: of embeddings, attention and each residual."""
+    rates = {"hidden_dropout_prob": hidden, "attention_probs_dropout_prob": attention}
+    encoder = random_encoder(deviation=0.2, **SMALL, **rates).train()
+    reference = BertModel(BertConfig(**asdict(encoder.config), attn_implementation="sdpa")).train()
+    reference.load_state_dict(encoder.state_dict())
+    ids, types, counts = random_batch([16, 9], 50, seed=0)
+    real = torch.arange(16) < counts[:, None]
+
+    with torch.no_grad():
+        torch.manual_seed(1)
+        ours = encoder(ids, types, counts)[0]
+        torch.manual_seed(1)
+        theirs = reference(input_ids=ids, token_type_ids=types, attention_mask=real.long()).last_hidden_state
+        still = encoder.eval()(ids, types, counts)[0]
+
+    torch.testing.assert_close(ours[real], theirs[real], atol=MAX_OUTPUT, rtol=0)
+    assert (ours - still)[real].abs().max() > 0.1
+
+
 @pytest.mark.parametrize("unfrozen", [0, 1, 2, 3, "all"])
 def test_exactly_the_unfrozen_parameters_get_a_gradient(unfrozen):
     """Top layers and pooler train, all below does not; every parameter is on one side or the other."""

@@ -260,6 +260,31 @@ def test_the_learning_rate_decays_by_the_epoch(trained, tiny_config, fresh_encod
     assert next(fine_tune(config, tiny_task_data(config), fresh_encoder())).learning_rate == 1e-3
 
 
+def test_every_epoch_drops_out_anew(trained, tiny_config):
+    """A single example at next to no learning rate has another loss in each epoch: other entries are dropped."""
+    config = replace(
+        tiny_config,
+        tasks=("sentiment",),
+        max_train_examples=1,
+        heads=HeadConfig(dropout=0.5),
+        learning_rate=1e-12,
+    )
+
+    losses = [result.train_loss for result in trained(config)]
+
+    assert len(set(losses)) == 3
+
+
+def test_weight_decay_leaves_biases_and_layer_norms_out(trained, tiny_config):
+    """After one step, whose gradients are the same, decay has moved all matrices and no vector."""
+    config = replace(tiny_config, tasks=("sentiment",), batch_size=48, epochs=1, learning_rate=0.1)
+    (plain,), (decayed,) = trained(config), trained(replace(config, weight_decay=0.5))
+
+    weights = plain.state.weights
+    moved = {name for name in weights if not torch.equal(weights[name], decayed.state.weights[name])}
+    assert moved == {name for name in weights if weights[name].ndim > 1}
+
+
 def test_stopping_is_ceasing_to_ask(trained, tiny_config, fresh_encoder, tiny_task_data):
     """One next() gives the first epoch, closing is enough, and another run afterwards is as ever."""
     results = fine_tune(tiny_config, tiny_task_data(tiny_config), fresh_encoder())

@@ -102,7 +102,8 @@ def tiny_plan(options_for, machine, loaded_list):
     """Return a function from configs to the plan of a sweep over them on the tiny encoder and data."""
 
     def planned(*configs, **changes):
-        return draft(loaded_list(*(configs or (TINY, replace(TINY, seed=1)))), options_for(**changes), machine).plan
+        options = options_for(**{"cpus_per_trial": 1.0, **changes})  # one thread: the machine is shared
+        return draft(loaded_list(*(configs or (TINY, replace(TINY, seed=1)))), options, machine).plan
 
     return planned
 

@@ -1,0 +1,71 @@
+"""The same sweep on a Ray head that runs already."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.conftest import TIMEOUT_S, lasting
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def head():
+    """Start a Ray head of two CPUs on loopback, as `ray start --head` does; yield its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # Ray's sockets need a short path.
+    with tempfile.TemporaryDirectory(prefix="ray", dir=tempfile.gettempdir()) as folder:
+        line = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}"]
+        line += ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={folder}"]
+        line += ["--disable-usage-stats"]
+        process = subprocess.Popen(
+            line,
+            env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline_s = time.monotonic() + 60
+        while time.monotonic() < deadline_s:
+            with socket.socket() as knock:
+                if knock.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.5)
+        yield f"127.0.0.1:{port}"
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+        for child in children:
+            if child.is_running():
+                child.kill()
+        psutil.wait_procs(children, timeout=30)
+
+
+def test_a_sweep_on_a_running_head_gives_the_local_leaderboard(finished, command, head):
+    """--address runs the trials on that head's workers, with the local sweep's leaderboard as result."""
+    output = command.run("--address", head)
+    assert f"Ray at {head}" in output
+    assert lasting(command.board()) == lasting(finished.board())
+
+
+def test_an_address_without_a_head_is_refused_in_one_line(command):
+    """Nothing listens at the address: exit code 4, one line, nothing started."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    process = command.start("--address", f"127.0.0.1:{free}")
+    _, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 4
+    assert errors.startswith("error: no Ray head at 127.0.0.1")
+    assert errors.count("\n") == 1
+    assert not command.folder.exists()

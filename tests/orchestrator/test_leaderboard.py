@@ -1,0 +1,224 @@
+"""The leaderboard: who is ranked, in what order, and that nothing depends on the order in which trials ended."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.config import config_to_dict
+from orchestrator.driver import Driver
+from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
+from orchestrator.paths import SweepPaths
+from orchestrator.study import TrialStudy
+from orchestrator.trial import run_trial
+
+PATHS = SweepPaths(Path("/runs"), "bare")
+SCORES = st.sampled_from([0.25, 0.5, 0.5000000001, 0.75])
+STATES = st.sampled_from(["running", "completed", "failed"])
+HISTORIES = st.lists(SCORES, min_size=1, max_size=4)
+
+
+def entry(epoch, dev_score):
+    """Return an epoch as a trial's history has it."""
+    scores = {"sentiment": dev_score, "paraphrase": dev_score, "similarity": 2 * dev_score - 1}
+    return {"epoch": epoch, "dev_score": dev_score, "scores": scores, "train_seconds": 0.25}
+
+
+def record(number, config, state="completed", scores=(0.5, 0.6)):
+    """Return a trial with a history of these dev scores."""
+    history = [entry(epoch, score) for epoch, score in enumerate(scores, start=1)]
+    best = max(history, key=lambda e: e["dev_score"], default=None)
+    return TrialRecord(
+        number=number,
+        state=state,
+        config=config_to_dict(config),
+        history=history,
+        best=best and {**best, "checkpoint": f"attempt-1/best-{best['epoch']:04d}"},
+        failure="diverged" if state == "failed" else None,
+        error="the loss is nan" if state == "failed" else None,
+        trainable_params=100 if state == "completed" else None,
+    )
+
+
+@pytest.fixture(scope="session")
+def plan(bare_plan, tiny_config):
+    """Return a plan over six configs, the last equal to the first, which is the baseline."""
+    return bare_plan([replace(tiny_config, seed=seed) for seed in (0, 1, 2, 3, 4, 0)])
+
+
+@pytest.fixture(scope="session")
+def record_of(tiny_config):
+    """Return a function that makes the record of one of the plan's trials."""
+
+    def made(number, *given):
+        return record(number, replace(tiny_config, seed=number % 5), *given)
+
+    return made
+
+
+@given(trials=st.lists(st.tuples(STATES, HISTORIES), max_size=6), random=st.randoms(use_true_random=False))
+def test_the_leaderboard_does_not_depend_on_the_order_of_the_trials(plan, record_of, trials, random):
+    """Whatever order they ended in, or are given in, the leaderboard is the same to the byte."""
+    records = [record_of(number, *trial) for number, trial in enumerate(trials)]
+    shuffled = random.sample(records, len(records))
+
+    boards = [leaderboard(plan, PATHS, given) for given in (records, shuffled)]
+
+    first, second = (json.dumps(board, allow_nan=False) for board in boards)
+    assert first == second
+
+
+@given(trials=st.lists(st.tuples(STATES, HISTORIES), max_size=6))
+def test_ranks_go_by_the_best_score_and_then_by_number(plan, record_of, trials):
+    """Completed trials have the ranks 1, 2, ... from the best down; all others stand below, without one."""
+    records = [record_of(number, *trial) for number, trial in enumerate(trials)]
+
+    rows = leaderboard(plan, PATHS, records)["rows"]
+
+    ranked = [row for row in rows if row["state"] == "completed"]
+    assert [row["rank"] for row in rows] == [*range(1, len(ranked) + 1), *[None] * (len(rows) - len(ranked))]
+    assert [(-row["best"], row["trial"]) for row in ranked] == sorted((-row["best"], row["trial"]) for row in ranked)
+    assert sorted(row["trial"] for row in rows) == list(range(len(trials)))
+    for row in ranked:
+        assert row["best"] == max(trials[row["trial"]][1])
+        assert row["gap"] == ranked[0]["best"] - row["best"] >= 0
+
+
+def test_a_row_says_all_of_a_completed_trial(plan, record_of):
+    """Score, epoch and tasks are those of the best epoch; time is that of all epochs."""
+    board = leaderboard(plan, PATHS, [record_of(3, "completed", (0.5, 0.75, 0.25))], {3: "abc"})
+
+    assert board["rows"] == [
+        {
+            "rank": 1,
+            "trial": 3,
+            "state": "completed",
+            "config": plan.configs[3],
+            "best": 0.75,
+            "gap": 0.0,
+            "best_epoch": 2,
+            "sentiment": 0.75,
+            "paraphrase": 0.75,
+            "similarity": 0.5,
+            "train_seconds": 0.75,
+            "trainable_params": 100,
+            "checkpoint": "/runs/bare/trials/0003/attempt-1/best-0002",
+            "mlflow_run": "abc",
+        }
+    ]
+    head = {key: board[key] for key in ("sweep", "question", "objective", "varies")}
+    assert head == {"sweep": "bare", "question": "Which?", "objective": "dev_score", "varies": ["seed"]}
+
+
+@pytest.mark.parametrize("state", ["failed", "running"])
+def test_a_trial_that_did_not_complete_has_no_score(plan, record_of, state):
+    """However good its epochs were, it has neither rank nor score nor checkpoint, and no one's gap counts it."""
+    board = leaderboard(plan, PATHS, [record_of(0, state, (0.9,)), record_of(1, "completed", (0.5,))])
+
+    first, second = board["rows"]
+    assert (first["trial"], first["gap"]) == (1, 0.0)
+    empty = ("rank", "best", "gap", "best_epoch", "sentiment", "paraphrase", "similarity", "checkpoint")
+    assert {second[key] for key in empty} == {None}
+    assert second["train_seconds"] == 0.25
+
+
+def test_a_failed_row_says_why(plan, record_of):
+    """The failure's class and text stand in the row; other rows have neither."""
+    board = leaderboard(plan, PATHS, [record_of(0, "failed", ()), record_of(1)])
+
+    completed, failed = board["rows"]
+    assert (failed["failure"], failed["error"]) == ("diverged", "the loss is nan")
+    assert {"failure", "error"} & set(completed) == set()
+
+
+def test_ties_go_to_the_lower_number(plan, record_of):
+    """Equal scores are told apart by nothing else."""
+    board = leaderboard(plan, PATHS, [record_of(number, "completed", (0.5,)) for number in (4, 1, 3)])
+
+    assert [row["trial"] for row in board["rows"]] == [1, 3, 4]
+
+
+def test_the_baseline_is_the_first_trial_with_its_config(plan, record_of):
+    """Of two trials with the baseline's config the lower number is meant, however they are given."""
+    records = [record_of(number) for number in (5, 2, 0)]
+
+    assert leaderboard(plan, PATHS, records)["baseline"] == 0
+    assert leaderboard(plan, PATHS, records[::-1])["baseline"] == 0
+
+
+def test_without_the_baseline_there_is_none(plan, record_of):
+    """A sweep that has not come to it says so."""
+    assert leaderboard(plan, PATHS, [record_of(2)])["baseline"] is None
+    assert leaderboard(plan, PATHS, []) | {"rows": 0} == leaderboard(plan, PATHS, [record_of(2)]) | {"rows": 0}
+
+
+def test_equal_runs_write_equal_bytes(plan, record_of, tmp_path):
+    """The file is JSON without NaN, the same for the same trials."""
+    written = []
+    for name in ("one", "two"):
+        there = SweepPaths(tmp_path / name, "bare")
+        write_leaderboard(there, leaderboard(plan, PATHS, [record_of(0), record_of(1, "failed", ())]))
+        written.append(there.leaderboard.read_bytes())
+
+    assert written[0] == written[1]
+    assert json.loads(written[0], parse_constant=pytest.fail)["rows"][0]["rank"] == 1
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_not_finite_never_enters(plan, record_of, tmp_path, score):
+    """It is an error where the file is written, and what stood there stays."""
+    there = SweepPaths(tmp_path, "bare")
+    write_leaderboard(there, leaderboard(plan, PATHS, [record_of(0)]))
+    before = there.leaderboard.read_bytes()
+
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_leaderboard(there, leaderboard(plan, PATHS, [record_of(0, "completed", (score,))]))
+
+    assert there.leaderboard.read_bytes() == before
+
+
+def test_trials_are_read_from_study_and_folders(tiny_plan, tiny_config, paths):
+    """A completed, a failed and a running trial come back as they stand, in the order of their numbers."""
+    configs = [replace(tiny_config, seed=seed) for seed in range(4)]
+    plan = tiny_plan(*configs)
+    study = TrialStudy(paths.study_uri, plan, None)
+    driver = Driver(study, paths, lambda _: None)
+    proposals = [driver.propose() for _ in range(3)]
+    running = run_trial(plan, paths, 0, configs[0])
+    driver.record(next(running))
+    *_, completed = run_trial(plan, paths, proposals[1].number, proposals[1].config)
+    driver.record(completed)
+    for _ in range(4):
+        paths.trial(2).new_attempt()
+    driver.record(next(run_trial(plan, paths, 2, configs[2])))
+
+    records = read_trials(TrialStudy(paths.study_uri, plan, None), paths)
+
+    assert [(r.number, r.state, len(r.history)) for r in records] == [
+        (0, "running", 1),
+        (1, "completed", 2),
+        (2, "failed", 0),
+    ]
+    assert records[1].best == completed["best"]
+    assert records[1].trainable_params == completed["trainable_params"]
+    assert records[2].failure == "infrastructure"
+    assert [r.config for r in records] == plan.configs[:3]
+    board = leaderboard(plan, paths, records)
+    assert Path(board["rows"][0]["checkpoint"]).is_dir()
+    running.close()
+
+
+def test_a_completed_trial_whose_folder_is_gone_is_still_told(tiny_config, bare_plan, paths):
+    """The study has its score: a person who cleared a folder gets a leaderboard, not a crash."""
+    plan = bare_plan([tiny_config])
+    study = TrialStudy(paths.study_uri, plan, None)
+    study.next_proposal()
+    study.end(0, "completed", best=0.5)
+
+    board = leaderboard(plan, paths, read_trials(study, paths))
+
+    assert board["rows"][0]["state"] == "completed"
