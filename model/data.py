@@ -91,6 +91,8 @@ def load_corpus(source: str, tasks: Sequence[Task], splits: Sequence[str] = ("tr
 
     Raises DataError with one line a file that is missing or cannot be used.
     """
+    if source != "hub" and tasks and not Path(source).is_dir():
+        find_file(Path(source), tasks[0], splits[0])  # raises: one line for the folder, not one for each file
     corpus: dict[str, dict[str, Split]] = {}
     problems = []
     for task in tasks:

@@ -6,6 +6,7 @@ One object, in the driver's process, behind Ray's searcher as behind the local l
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from model.config import config_to_dict
 from orchestrator.paths import SweepPaths
 from orchestrator.study import Proposal, TrialStudy
 from orchestrator.trial_files import read_verdict
@@ -28,7 +29,8 @@ class Driver:
         while (proposal := self._study.next_proposal()) is not None:
             verdict = read_verdict(self._paths.trial(proposal.number))
             if verdict is None:
-                self._publish({"event": "started", "trial": proposal.number})
+                config = config_to_dict(proposal.config)
+                self._publish({"event": "started", "trial": proposal.number, "config": config})
                 return proposal
             self.record({**verdict, "number": proposal.number, "done": True})  # ended before its driver knew
         return None

@@ -59,11 +59,12 @@ def leaderboard(
     Equal runs give equal values but for train_seconds, checkpoint and mlflow_run. A function of the trials,
     whatever order they ended in.
     """
+    trials = sorted(trials, key=lambda trial: trial.number)
     ranked = sorted(
-        (trial for trial in trials if trial.state == "completed"),
+        (trial for trial in trials if trial.state == "completed" and trial.best),
         key=lambda trial: (-_best(trial)["dev_score"], trial.number),
     )
-    others = [trial for trial in trials if trial.state != "completed"]
+    others = [trial for trial in trials if trial.state != "completed" or not trial.best]
     top = _best(ranked[0])["dev_score"] if ranked else None
     return {
         "sweep": plan.name,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+RESERVED = frozenset({"cache", "mlartifacts", "mlflow.db", "mlflow-server.log"})
+"""What OUT holds beside the sweeps."""
 
 
 @dataclass(frozen=True)

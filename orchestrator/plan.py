@@ -125,6 +125,7 @@ def draft(loaded: LoadedSweep, options: Options, machine: Machine) -> Draft:
                 config, layers=shape.num_hidden_layers, positions=shape.max_position_embeddings, tasks=TASKS
             )
             problems += [f"{loaded.path}: {problem}" for problem in found]
+    problems += _impossible(loaded, options, machine)
     if problems or encoder is None or corpus is None:
         raise SweepError("\n".join(list(dict.fromkeys(problems))[:20]))
     total = len(configs) if loaded.sweep.configs else options.trials or loaded.sweep.trials
@@ -245,15 +246,20 @@ def _configs(
     problems += [
         f"{loaded.path}: {path} varies in this sweep; --set {path} would make its configs alike"
         for path in options.settings
-        if path in varies
+        if _touches(path, varies)
     ]
-    settings = {**held, **{path: v for path, v in options.settings.items() if path not in varies}}
+    settings = {**held, **{path: v for path, v in options.settings.items() if not _touches(path, varies)}}
     try:
         configs = [with_settings(config, settings) for config in raw]
         return configs, with_settings(sweep.baseline, settings), varies, settings
     except ConfigError as error:
-        problems += str(error).split("; ")
+        problems.append(str(error))
         return raw, sweep.baseline, varies, settings
+
+
+def _touches(path: str, varies: Sequence[str]) -> bool:
+    """Return whether setting a field, or the group that it is, sets one that varies."""
+    return any(f"{varied}.".startswith(f"{path}.") for varied in varies)
 
 
 def varying(configs: Sequence[TrialConfig]) -> list[str]:
@@ -261,6 +267,20 @@ def varying(configs: Sequence[TrialConfig]) -> list[str]:
     flat = [flatten(config_to_dict(config)) for config in configs]
     paths = dict.fromkeys(path for values in flat for path in values)
     return [path for path in paths if any(values.get(path) != flat[0].get(path) for values in flat)]
+
+
+def _impossible(loaded: LoadedSweep, options: Options, machine: Machine) -> list[str]:
+    """Return what the command line asks for and would be ignored, or waited for without end."""
+    problems = []
+    if options.trials is not None and loaded.sweep.configs:
+        problems.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
+    for name, asked, has in (
+        ("gpus", options.gpus_per_trial or 0, machine.gpus),
+        ("cpus", options.cpus_per_trial or 0, machine.cpus),
+    ):
+        if asked > has:
+            problems.append(f"--{name}-per-trial {asked:g}: there are {has:g} ({machine.where}); no trial would start")
+    return problems
 
 
 def _resources(options: Options, machine: Machine, trials: int) -> tuple[float, float, int]:

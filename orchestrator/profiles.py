@@ -21,7 +21,7 @@ class Profile:
 
 
 PROFILES: dict[ProfileName, Profile] = {
-    "laptop": Profile("laptop", MINILM, str(SAMPLE), {"epochs": 3, "learning_rate": 3e-4}),
+    "laptop": Profile("laptop", MINILM, str(SAMPLE), {"epochs": 3, "batch_size": 16, "learning_rate": 3e-4}),
     "study": Profile("study", "bert-base-uncased", "hub"),
 }
 

@@ -7,10 +7,11 @@ table is kept current; without one each event is a line; with --json each is an 
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -37,7 +38,7 @@ class Progress:
     def __init__(self, plan: Plan, mode: Mode, clock: Callable[[], float] = time.monotonic) -> None:
         """Show the progress of this plan; `clock` counts seconds."""
         self._plan, self._mode, self._clock = plan, mode, clock
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, markup=False, emoji=False)
         self._started = clock()
         self._running: dict[int, list[dict[str, Any]]] = {}
         self._begun: dict[int, float] = {}
@@ -61,8 +62,12 @@ class Progress:
         number = event.get("trial", -1)
         if event["event"] == "started":
             self._running[number] = []
+            if "config" in event:
+                self._configs[number] = flatten(event["config"])
             self._begun[number] = self._clock()
         elif event["event"] == "epoch":
+            if number in self._ended:  # a report that came late
+                return
             self._running[number] = event["history"]
         else:
             if number in self._ended:
@@ -87,23 +92,25 @@ class Progress:
             "started": "started",
             "epoch": "",
             "completed": "completed",
-            "failed": f"failed ({event.get('failure')}): {event.get('error')}",
+            "failed": f"failed ({event.get('failure')}): {' '.join(str(event.get('error')).split())}",
         }[event["event"]]
         if event["event"] == "epoch":
             last = event["history"][-1]
             took = clock_text(last["train_seconds"])
-            said = f"epoch {last['epoch']}/{self._epochs()}  dev {last['dev_score']:.4f}  {took}"
+            said = f"epoch {last['epoch']}/{self._epochs(number)}  dev {last['dev_score']:.4f}  {took}"
         if event["event"] == "completed":
             said += f"  best {event['best']['dev_score']:.4f} at epoch {event['best']['epoch']}"
         done = f"{len(self._ended)}/{self._plan.trials}"
         return f"{self._plan.name}  {done}  trial {number:04d}  {self._varied(number)}{said}"
 
-    def _epochs(self) -> int:
-        return int(self._plan.baseline["epochs"])
+    def _epochs(self, number: int) -> int:
+        return int(self._configs.get(number, self._plan.baseline)["epochs"])
 
     def _varied(self, number: int) -> str:
         config = self._configs.get(number, {})
-        shown = [f"{path.rpartition('.')[2]} {config.get(path)}" for path in self._plan.varies if path in config]
+        shown = [
+            f"{path.rpartition('.')[2]} {value_text(config.get(path))}" for path in self._plan.varies if path in config
+        ]
         return ", ".join(shown) + "  " if shown else ""
 
     def _best(self) -> tuple[int, float] | None:
@@ -114,14 +121,11 @@ class Progress:
 
     def _left(self) -> str:
         """Return an estimate of the time left from the epochs' times so far."""
-        histories = list(self._running.values())
-        seconds = [e["train_seconds"] + e["evaluation_seconds"] for h in histories for e in h]
+        part = sum(len(history) / self._epochs(number) for number, history in self._running.items())
         ended = [clock for n, clock in self._begun.items() if n in self._ended]
-        if not seconds and not ended:
-            return ""
         elapsed = self._clock() - self._started
-        done = len(ended) + sum(len(h) / self._epochs() for h in histories)
-        waiting = self._plan.trials - len(self._ended) - sum(len(h) / self._epochs() for h in histories)
+        done = len(ended) + part
+        waiting = self._plan.trials - len(self._ended) - part
         return f" · about {clock_text(elapsed / done * waiting)} left" if done else ""
 
     def _table(self) -> Group:
@@ -131,30 +135,48 @@ class Progress:
             f" · {clock_text(self._clock() - self._started)}{self._left()}",
             style="bold",
         )
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in (
-            "trial",
-            "epoch",
-            "dev",
-            "best",
-            *(path.rpartition(".")[2] for path in self._plan.varies),
-        ):
-            table.add_column(name, justify="left" if name == "epoch" else "right", no_wrap=True)
-        for number, history in sorted(self._running.items()):
-            config = self._configs.get(number, {})
-            done, epochs = len(history), self._epochs()
-            bar = f"{done}/{epochs} " + (BAR * done + "▁" * (epochs - done) if epochs <= 20 else "")
-            scores = [entry["dev_score"] for entry in history]
-            table.add_row(
-                f"{number:04d}",
-                bar,
-                f"{scores[-1]:.3f}" if scores else "",
-                f"{max(scores):.3f}" if scores else "",
-                *(str(config.get(path, "")) for path in self._plan.varies),
-            )
+        columns = ("trial", "epoch", "dev", "best", *(path.rpartition(".")[2] for path in self._plan.varies))
+        rows = [self._row(number, history) for number, history in sorted(self._running.items())]
         best = self._best()
         foot = f"best {best[1]:.3f} trial {best[0]:04d} · " if best else ""
-        return Group(head, table, Text(f"{foot}Ctrl-C: stop; the same command continues", style="dim"))
+        return Group(head, Fitting(columns, rows), Text(f"{foot}Ctrl-C: stop; the same command continues", style="dim"))
+
+    def _row(self, number: int, history: list[dict[str, Any]]) -> list[str]:
+        config = self._configs.get(number, {})
+        done, epochs = len(history), self._epochs(number)
+        scores = [entry["dev_score"] for entry in history]
+        return [
+            f"{number:04d}",
+            f"{done}/{epochs} " + (BAR * done + "▁" * (epochs - done) if epochs <= 20 else ""),
+            f"{scores[-1]:.3f}" if scores else "",
+            f"{max(scores):.3f}" if scores else "",
+            *(value_text(config.get(path, "")) for path in self._plan.varies),
+        ]
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A table that loses columns from the right, never rows or parts of a cell, where the terminal is narrow."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the widest table that fits."""
+        for count in range(len(self.columns), 0, -1):
+            table = Table(box=None, padding=(0, 2, 0, 0))
+            for name in self.columns[:count]:
+                table.add_column(name, justify="left" if name == "epoch" else "right", no_wrap=True)
+            for row in self.rows:
+                table.add_row(*row[:count])
+            if console.measure(table, options=options.update(max_width=10_000)).maximum <= options.max_width:
+                break
+        yield table
+
+
+def value_text(value: Any) -> str:
+    """Return a config's value as people write it: a rate with four digits, not seventeen."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def clock_text(seconds: float) -> str:

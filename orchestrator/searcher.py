@@ -1,6 +1,7 @@
 """Ray Tune's face of the driver: proposals go out, reports come in."""
 
 import json
+import uuid
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -21,6 +22,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._plan = plan
         self._paths = paths
         self._numbers: dict[str, int] = {}
+        self._session = uuid.uuid4().hex
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial's config as plain values, or that there is none left."""
@@ -34,6 +36,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             "plan": self._plan.to_dict(),
             "out": str(self._paths.out),
             "number": proposal.number,
+            "session": self._session,
             "config": config_to_dict(proposal.config),
         }
 

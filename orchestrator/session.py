@@ -58,7 +58,7 @@ class Request:
 def run(request: Request) -> int:
     """Do what the command line asks for; return the exit code. Raises SweepError for the person's errors."""
     loaded = load_sweep(request.file)
-    if not request.dry_run or request.address:
+    if request.address:
         ray_environment.prepare(request.out.resolve(), request.address)
     machine = _machine(request.address)
     profile, why = choose(request.profile, machine.gpus)
@@ -83,6 +83,8 @@ def run(request: Request) -> int:
         console.print(show.header(drafted.plan, machine, at_once, why), soft_wrap=True)
         show.dry_run(console, drafted, paths)
         return errors.DONE
+    if not request.address:  # writes a token under OUT: not before everything given is known to be right
+        ray_environment.prepare(paths.out, None)
     with _hold(paths, request.name):
         if request.new:
             _put_aside(paths)
@@ -161,7 +163,7 @@ def _finish(
         console.print(f"{open_trials} of {plan.trials} trials are still to run; the same command runs them")
         return errors.DONE
     projection.finish(board, show.verdict(board, majority))
-    return errors.TRIALS_FAILED if show.failures(board) else errors.DONE
+    return errors.TRIALS_FAILED if "failed" in study.ended().values() else errors.DONE
 
 
 def _machine(address: str | None) -> Machine:

@@ -1,6 +1,6 @@
 """What is printed before a sweep and after it: the dry run, the leaderboard, the verdict in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from model.tasks import TASKS, majority_scores, overall_score
 from model.weights import MINILM_SHA256
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Machine, Plan, parameters
-from orchestrator.progress import clock_text
+from orchestrator.progress import clock_text, value_text
 
 BYTES_A_PARAMETER = 4
 MINILM_NOTE = (
@@ -23,14 +23,16 @@ MINILM_NOTE = (
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Return where to print: as wide as the terminal, and wide enough for the tables where there is none."""
-    found = Console(stderr=stderr, quiet=quiet, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, quiet=quiet, highlight=False, width=160)
+    found = Console(stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False)
+    if not found.is_terminal:
+        found.width = 160
+    return found
 
 
 def header(plan: Plan, machine: Machine, at_once: int, why: str) -> str:
     """Return the sweep's first lines: question, size, profile and why, resources."""
     baseline = flatten(plan.baseline)
-    varied = ", ".join(f"{path.rpartition('.')[2]} {baseline.get(path)}" for path in plan.varies)
+    varied = ", ".join(f"{path.rpartition('.')[2]} {value_text(baseline.get(path))}" for path in plan.varies)
     kind = f"{plan.trials} configs, listed" if plan.configs else f"{plan.trials} trials of a space"
     each = f"{plan.gpus_per_trial:g} GPU" if plan.gpus_per_trial else f"{plan.threads} thread{'s' * (plan.threads > 1)}"
     return (
@@ -52,8 +54,12 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths) -> None:
     tasks = {task.name: task for task in plan.task_list()}
     shown = draft.configs if plan.configs else draft.configs[:8]
     counts = parameters(shown, own, tasks)
-    fitting = [c for c in shown if c.unfrozen_layers == "all" or c.unfrozen_layers <= BERT_BASE.num_hidden_layers]
-    on_base = parameters(fitting, base, tasks)
+    on_base = [
+        parameters([c], base, tasks)[0]
+        if c.unfrozen_layers == "all" or c.unfrozen_layers <= BERT_BASE.num_hidden_layers
+        else None
+        for c in shown
+    ]
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("#", justify="right")
     for path in plan.varies:
@@ -67,9 +73,9 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths) -> None:
         values = flatten(config_to_dict(config))
         table.add_row(
             str(number) if plan.configs else "e.g.",
-            *(str(values.get(path, "")) for path in plan.varies),
+            *(value_text(values.get(path, "")) for path in plan.varies),
             *(_millions(value) for value in counts[number]),
-            *(_millions(value) for value in on_base[number]),
+            *(_millions(value) if value else "" for value in on_base[number] or (None, None)),
             "baseline" if config_to_dict(config) == plan.baseline else "",
         )
     console.print(table)
@@ -106,7 +112,7 @@ def final(
             _score(row["best"]),
             _score(row["gap"]),
             *(_score(row.get(task)) for task in tasks),
-            *(str(config.get(path, "")) for path in plan.varies),
+            *(value_text(config.get(path, "")) for path in plan.varies),
             str(row["best_epoch"] or "-"),
             clock_text(row["train_seconds"]),
             _millions(row["trainable_params"]) if row["trainable_params"] else "-",
@@ -174,8 +180,3 @@ def _millions(count: int) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
-
-
-def failures(board: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the rows of failed trials."""
-    return [row for row in board["rows"] if row["state"] == "failed"]

@@ -7,12 +7,13 @@ from the checkout that runs it, in the driver alone; workers get plain dicts.
 
 import ast
 import hashlib
-import importlib.util
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import ValidationError
 
@@ -22,6 +23,7 @@ from orchestrator.errors import SweepError
 if TYPE_CHECKING:
     import optuna
 
+Sampler = Literal["tpe", "random"]
 Space = Callable[["optuna.Trial"], TrialConfig]
 
 
@@ -39,15 +41,25 @@ class Sweep:
     """A pure function from an Optuna trial to a complete config; parameters are named by their field's path."""
     trials: int = 0
     """How many configs of the space are tried; --trials overrides it."""
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Sampler = "tpe"
     """Optuna's sampler for a space."""
 
     def __post_init__(self) -> None:
         """Refuse what is neither a list nor a space."""
+        object.__setattr__(self, "configs", tuple(self.configs))  # a generator would be spent by the checks
         if bool(self.configs) == bool(self.space):
             raise ValueError("a sweep has either configs=[...] or space=fn with trials=N")
+        if self.space and not callable(self.space):
+            raise TypeError(f"space is {self.space!r}; expected a function from a trial to a TrialConfig")
         if self.space and self.trials < 1:
             raise ValueError("a sweep over a space says trials=N, 1 or more")
+        if self.sampler not in get_args(Sampler):
+            raise ValueError(f"sampler is {self.sampler!r}; expected one of {', '.join(get_args(Sampler))}")
+        if self.configs and (self.trials or self.sampler != "tpe"):
+            raise ValueError("trials and sampler go with space=fn; a list is trained whole, in its order")
+        wrong = [config for config in (*self.configs, self.baseline) if not isinstance(config, TrialConfig)]
+        if wrong:
+            raise TypeError(f"{wrong[0]!r} is a {type(wrong[0]).__name__}; expected a TrialConfig")
         if self.configs and self.baseline not in self.configs:
             raise ValueError("the baseline is not among the configs; the leaderboard measures against it")
 
@@ -65,7 +77,9 @@ class LoadedSweep:
 def load_sweep(path: Path) -> LoadedSweep:
     """Return the sweep that a file defines. Raises SweepError with FILE:LINE."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        tree = ast.parse(path.read_text(encoding="utf-8-sig"), str(path))
+        # Compiled from the text that is hashed: never from a __pycache__ of an earlier one, and none is left behind.
+        code = compile(tree, str(path), "exec")
     except SyntaxError as error:
         line = (error.text or "").rstrip()
         caret = " " * ((error.offset or 1) - 1) + "^"
@@ -74,12 +88,11 @@ def load_sweep(path: Path) -> LoadedSweep:
         raise SweepError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start})") from error
     except OSError as error:
         raise SweepError(f"{path}: {error.strerror}; {known_sweeps(path.parent)}") from error
-    spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise SweepError(f"{path}: not a Python file; a search space is a .py file that defines SWEEP")
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(f"search_space_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their module up there
     try:
-        spec.loader.exec_module(module)
+        exec(code, vars(module))  # noqa: S102  (a search space is code: the person's own)
     except ValidationError as error:
         raise SweepError(f"{path}:{_line(error, path)}: {'; '.join(explain(error))}") from error
     except (Exception, SystemExit) as error:
@@ -102,7 +115,7 @@ def known_sweeps(folder: Path) -> str:
 def question_of(path: Path) -> str:
     """Return the first line of a search-space file's docstring, without running the file."""
     try:
-        return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+        return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8-sig"))) or "").partition("\n")[0]
     except (SyntaxError, OSError, UnicodeDecodeError):
         return "cannot be read"
 
@@ -115,9 +128,8 @@ def _line(error: BaseException, path: Path) -> int:
 
 def _code_sha256(tree: ast.Module) -> str:
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            value = body[0].value
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                value.value = ""
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+            ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

@@ -20,8 +20,9 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
-from model.config import TrialConfig, config_from_dict, config_to_dict, flatten, with_settings
+from model.config import TrialConfig, config_from_dict, config_to_dict, explain, flatten, with_settings
 from orchestrator.errors import SweepError
 from orchestrator.plan import Plan, varying
 from orchestrator.spec import Space
@@ -66,15 +67,25 @@ class TrialStudy:
 
         First the trials that an earlier driver left running, at the same number and params; then new ones.
         """
+        while (trial := self._next_trial()) is not None:
+            try:
+                return self._hand_out(trial)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (the space's own code)
+                # It would fail there for every driver to come: such a point is a failed trial.
+                self._study._storage.set_trial_user_attr(trial._trial_id, "error", str(error))  # noqa: SLF001
+                self.end(trial.number, "failed", failure="space")
+        return None
+
+    def _next_trial(self) -> optuna.Trial | None:
         trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
             if trial.state == TrialState.RUNNING and trial.number not in self._handed_out:
                 self._study.sampler = self._sampler(trial.number)
-                return self._hand_out(optuna.Trial(self._study, trial._trial_id))  # noqa: SLF001
+                return optuna.Trial(self._study, trial._trial_id)  # noqa: SLF001
         if len(trials) >= self._plan.trials:
             return None
         self._study.sampler = self._sampler(len(trials))
-        return self._hand_out(self._study.ask())
+        return self._study.ask()
 
     def hand_out_again(self, number: int) -> None:
         """Take back a trial that was handed out and did not end: `next_proposal` gives it again."""
@@ -181,8 +192,11 @@ def probe(space: Space, path: Path) -> list[TrialConfig]:
         trial = study.ask()
         try:
             config = space(trial)
-        except Exception as error:
-            raise SweepError(f"{path}: the space fails at {trial.params}: {error}") from error
+        except ValidationError as error:
+            raise SweepError(f"{path}: the space fails at {trial.params}: {'; '.join(explain(error))}") from error
+        except (Exception, SystemExit) as error:
+            text = f"{type(error).__name__}: {error}"
+            raise SweepError(f"{path}: the space fails at {trial.params}: {text}") from error
         if not isinstance(config, TrialConfig):
             raise SweepError(f"{path}: the space returns a {type(config).__name__}; expected a TrialConfig")
         configs.append(config)

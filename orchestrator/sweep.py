@@ -45,7 +45,10 @@ def sweep(
     gpus_per_trial: Annotated[float | None, typer.Option(min=0, help="1 where there are GPUs.")] = None,
     cpus_per_trial: Annotated[float | None, typer.Option(min=0.1, help="The cores shared out by default.")] = None,
     concurrent: Annotated[int | None, typer.Option(min=1, help="At most so many trials at once.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every trial, and of the sampler.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**32 - 1, help="Of every trial, and of the sampler; the file's own, and 0."),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks in place of one-line errors.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run; start nothing.")] = False,
     local: Annotated[bool, typer.Option("--local", help="The first trial in this process, for a debugger.")] = False,
@@ -67,7 +70,7 @@ def sweep(
 
         request = Request(
             file=path, name=_name(name or path.stem), profile=profile.value, data=data, encoder=encoder,
-            settings=settings, trials=trials, max_dev_examples=max_dev_examples, seed=seed, new=new, out=out,
+            settings=settings, trials=trials, max_dev_examples=max_dev_examples, seed=seed or 0, new=new, out=_out(out),
             tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
             cpus_per_trial=cpus_per_trial, concurrent=concurrent, dry_run=dry_run, local=local,
             as_json=as_json, quiet=quiet,
@@ -106,11 +109,21 @@ def _search_space(file: Path | None) -> Path:
 
 def _name(name: str) -> str:
     from orchestrator.errors import SweepError
-    from orchestrator.paths import NAME_PATTERN
+    from orchestrator.paths import NAME_PATTERN, RESERVED
 
     if not NAME_PATTERN.fullmatch(name):
         raise SweepError(f"--name {name!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -, not starting with . or -")
+    if name in RESERVED:
+        raise SweepError(f"--name {name!r}: OUT has something of its own of that name; take another")
     return name
+
+
+def _out(out: Path) -> Path:
+    from orchestrator.errors import SweepError
+
+    if set(str(out.resolve())) & set("?%"):
+        raise SweepError(f"--out {str(out)!r}: a database's URI cannot hold its ? or %; name another folder")
+    return out
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

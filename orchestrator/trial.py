@@ -22,6 +22,8 @@ from orchestrator.paths import SweepPaths, TrialPaths, best_folder, state_folder
 from orchestrator.plan import Plan
 from orchestrator.trial_files import latest_state, prune, read_verdict, write_verdict
 
+SESSION = "session"
+"""The file in an attempt's folder that names the driver's run it belongs to."""
 FRUITLESS_ATTEMPTS = 4
 """So many starts in a row without an epoch between them end a trial: its process dies whatever is done."""
 
@@ -30,26 +32,31 @@ class InfrastructureError(RuntimeError):
     """The process of a trial died again and again before an epoch ended."""
 
 
-def run_trial(plan: Plan, paths: SweepPaths, number: int, config: TrialConfig) -> Iterator[dict[str, Any]]:
+def run_trial(
+    plan: Plan, paths: SweepPaths, number: int, config: TrialConfig, session: str = "local"
+) -> Iterator[dict[str, Any]]:
     """Train one trial from where its folder says it stands; yield a report after each epoch.
 
     The first report of a resumed trial repeats the last epoch that was saved, without training. The last
     report has done=True; the verdict lies in the folder before it is given. A failure of the trial itself
-    (divergence, memory, code) is a verdict, not an exception.
+    (divergence, memory, code) is a verdict, not an exception. `session` names the driver's run: attempts that
+    die under one and the same are held against the trial, those that a person stopped are not.
     """
     folder = paths.trial(number)
     verdict = read_verdict(folder)
     if verdict is None:
-        run = _Run(plan, paths, number, config)
+        run = _Run(plan, paths, number, config, session)
         try:
             yield from run.epochs()
             verdict = run.completed()
         except Exception as error:  # noqa: BLE001  (whatever it is, it is the trial's verdict)
             write_text(folder.error, traceback.format_exc())
+            failure = failure_class(error)
+            said = str(error) if failure in {"diverged", "infrastructure"} else f"{type(error).__name__}: {error}"
             verdict = {
                 "state": "failed",
-                "failure": failure_class(error),
-                "error": str(error)[:2000],
+                "failure": failure,
+                "error": said[:2000],
                 "history": run.history,
             }
         write_verdict(folder, verdict)
@@ -80,8 +87,9 @@ class Material:
 class _Run:
     """One attempt at a trial: its history so far and its best epoch."""
 
-    def __init__(self, plan: Plan, paths: SweepPaths, number: int, config: TrialConfig) -> None:
+    def __init__(self, plan: Plan, paths: SweepPaths, number: int, config: TrialConfig, session: str) -> None:
         self.plan, self.paths, self.number, self.config = plan, paths, number, config
+        self.session = session
         self.folder = paths.trial(number)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
@@ -94,7 +102,8 @@ class _Run:
         if resumed:
             self.history, self.best = list(resumed.manifest["history"]), dict(resumed.manifest["best"])
             yield self._report()
-        _refuse_fruitless(self.folder, resumed)
+        write_text(attempt / SESSION, self.session)
+        _refuse_fruitless(self.folder, resumed, self.session)
         torch.set_num_threads(self.plan.threads)
         material = _material(canonical_json(self.plan.to_dict()))
         data = self._data(material)
@@ -192,7 +201,7 @@ def _material(plan_json: str) -> Material:
     """Return data and encoder of a plan, checked to be those that were planned; kept in the process."""
     plan = Plan(**json.loads(plan_json))
     encoder = find_encoder(plan.encoder["given"])
-    if encoder.weights_sha256 != plan.encoder["weights"]:
+    if any(encoder.identity()[part] != plan.encoder[part] for part in ("weights", "tokenizer")):
         raise ValueError(f"encoder {plan.encoder['given']!r} here is not the one that was planned")
     corpus = load_corpus(plan.data["source"], plan.task_list())
     for task, splits in corpus.items():
@@ -202,9 +211,10 @@ def _material(plan_json: str) -> Material:
     return Material(encoder, corpus)
 
 
-def _refuse_fruitless(folder: TrialPaths, resumed: Checkpoint | None) -> None:
-    """End a trial whose attempts die one after another without an epoch."""
-    attempts = [path.name for path in folder.attempts()]
-    since = attempts.index(resumed.folder.parent.name) + 1 if resumed else 0
-    if len(attempts) - since > FRUITLESS_ATTEMPTS:
+def _refuse_fruitless(folder: TrialPaths, resumed: Checkpoint | None, session: str) -> None:
+    """End a trial whose attempts die one after another, under one driver, without an epoch."""
+    attempts = folder.attempts()
+    since = [path.name for path in attempts].index(resumed.folder.parent.name) + 1 if resumed else 0
+    marks = [path / SESSION for path in attempts[since:]]
+    if sum(mark.is_file() and mark.read_text(encoding="utf-8") == session for mark in marks) > FRUITLESS_ATTEMPTS:
         raise InfrastructureError(f"{FRUITLESS_ATTEMPTS} attempts died before an epoch ended; see the logs of Ray")

@@ -57,18 +57,22 @@ def history(folder: TrialPaths) -> list[dict[str, Any]]:
 
 
 def prune(folder: TrialPaths, best: Mapping[str, Any]) -> None:
-    """Keep the newest states, the bests that they name, and the best of all."""
-    states = _states(folder)
-    kept = {best["checkpoint"]}
-    for path in states[-STATES_KEPT:]:
+    """Keep the newest states that are whole, the bests that they name, and the best of all."""
+    states: list[Path] = []
+    bests = {best["checkpoint"]}
+    for path in reversed(_states(folder)):
+        if len(states) == STATES_KEPT:
+            break
         try:
-            kept.add(open_checkpoint(path).manifest["best"]["checkpoint"])
+            bests.add(open_checkpoint(path).manifest["best"]["checkpoint"])
         except DamagedFileError:
             continue
-    for path in states[:-STATES_KEPT]:
-        shutil.rmtree(path, ignore_errors=True)
+        states.append(path)
+    for path in _states(folder):
+        if path not in states:
+            shutil.rmtree(path, ignore_errors=True)
     for path in folder.root.glob("attempt-*/best-*"):
-        if str(path.relative_to(folder.root)) not in kept:
+        if str(path.relative_to(folder.root)) not in bests:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -19,10 +19,10 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
     _reports: Iterator[dict[str, Any]]
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start on a trial; `config` holds plain values: plan, out, number, config."""
+        """Start on a trial; `config` holds plain values: plan, out, number, config, session."""
         plan = Plan(**config["plan"])
         paths = SweepPaths(Path(config["out"]), plan.name)
-        self._reports = run_trial(plan, paths, config["number"], config_from_dict(config["config"]))
+        self._reports = run_trial(plan, paths, config["number"], config_from_dict(config["config"]), config["session"])
 
     def step(self) -> dict[str, Any]:
         """Return the next report."""
