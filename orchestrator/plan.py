@@ -25,19 +25,11 @@ from model.multitask import count
 from model.tasks import TASKS, Task
 from model.weights import EncoderError, EncoderSource, find_encoder
 from orchestrator.errors import SweepError
+from orchestrator.resources import Machine, share_out, too_large
 from orchestrator.spec import LoadedSweep
 
 PLAN_VERSION = 1
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What there is to run on: this machine, or the cluster behind an address."""
-
-    cpus: int
-    gpus: float
-    where: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +117,13 @@ def draft(loaded: LoadedSweep, options: Options, machine: Machine) -> Draft:
                 config, layers=shape.num_hidden_layers, positions=shape.max_position_embeddings, tasks=TASKS
             )
             problems += [f"{loaded.path}: {problem}" for problem in found]
-    problems += _impossible(loaded, options, machine)
+    if options.trials is not None and loaded.sweep.configs:
+        problems.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
+    problems += too_large(machine, cpus_per_trial=options.cpus_per_trial, gpus_per_trial=options.gpus_per_trial)
     if problems or encoder is None or corpus is None:
         raise SweepError("\n".join(list(dict.fromkeys(problems))[:20]))
     total = len(configs) if loaded.sweep.configs else options.trials or loaded.sweep.trials
-    cpus, gpus, threads = _resources(options, machine, total)
+    share = share_out(machine, total, cpus_per_trial=options.cpus_per_trial, gpus_per_trial=options.gpus_per_trial)
     plan = Plan(
         version=PLAN_VERSION * 100 + CONFIG_VERSION,
         sweep_id=uuid.uuid4().hex,
@@ -151,9 +145,9 @@ def draft(loaded: LoadedSweep, options: Options, machine: Machine) -> Draft:
             "max_dev_examples": options.max_dev_examples,
             "content": {f"{t}/{n}": s.content_hash() for t, splits in corpus.items() for n, s in splits.items()},
         },
-        cpus_per_trial=cpus,
-        gpus_per_trial=gpus,
-        threads=threads,
+        cpus_per_trial=share.cpus,
+        gpus_per_trial=share.gpus,
+        threads=share.threads,
     )
     return Draft(plan, configs, encoder, corpus)
 
@@ -267,28 +261,6 @@ def varying(configs: Sequence[TrialConfig]) -> list[str]:
     flat = [flatten(config_to_dict(config)) for config in configs]
     paths = dict.fromkeys(path for values in flat for path in values)
     return [path for path in paths if any(values.get(path) != flat[0].get(path) for values in flat)]
-
-
-def _impossible(loaded: LoadedSweep, options: Options, machine: Machine) -> list[str]:
-    """Return what the command line asks for and would be ignored, or waited for without end."""
-    problems = []
-    if options.trials is not None and loaded.sweep.configs:
-        problems.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
-    for name, asked, has in (
-        ("gpus", options.gpus_per_trial or 0, machine.gpus),
-        ("cpus", options.cpus_per_trial or 0, machine.cpus),
-    ):
-        if asked > has:
-            problems.append(f"--{name}-per-trial {asked:g}: there are {has:g} ({machine.where}); no trial would start")
-    return problems
-
-
-def _resources(options: Options, machine: Machine, trials: int) -> tuple[float, float, int]:
-    """Return CPUs, GPUs and torch threads of a trial: one GPU where there are any, else the cores shared out."""
-    gpus = (1.0 if machine.gpus else 0.0) if options.gpus_per_trial is None else options.gpus_per_trial
-    slots = max(1, int(machine.gpus / gpus)) if gpus else min(trials, machine.cpus)
-    cpus = options.cpus_per_trial or max(1, machine.cpus // max(1, slots))
-    return float(cpus), float(gpus), max(1, int(cpus))
 
 
 def _attempt(action: Callable[[], T], problems: list[str]) -> T | None:

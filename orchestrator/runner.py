@@ -16,7 +16,8 @@ from ray import tune
 from orchestrator.driver import Driver
 from orchestrator.errors import INTERRUPTED, SweepError, UnreachableError
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Machine, Plan
+from orchestrator.plan import Plan
+from orchestrator.resources import Machine
 from orchestrator.searcher import StudySearcher
 from orchestrator.worker import SweepTrial
 

@@ -20,9 +20,10 @@ from orchestrator.driver import Driver
 from orchestrator.errors import RunningElsewhereError
 from orchestrator.leaderboard import leaderboard, read_trials, write_leaderboard
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Draft, Machine, Options, Plan, concurrency, draft, settle
+from orchestrator.plan import Draft, Options, Plan, concurrency, draft, settle
 from orchestrator.profiles import choose
 from orchestrator.progress import Progress, mode_for
+from orchestrator.resources import Machine
 from orchestrator.spec import load_sweep
 from orchestrator.study import TrialStudy
 from orchestrator.tracking import Projection, ProjectionThread

@@ -11,8 +11,9 @@ from model.encoder import BERT_BASE, Encoder
 from model.tasks import TASKS, majority_scores, overall_score
 from model.weights import MINILM_SHA256
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Draft, Machine, Plan, parameters
+from orchestrator.plan import Draft, Plan, parameters
 from orchestrator.progress import clock_text, value_text
+from orchestrator.resources import Machine
 
 BYTES_A_PARAMETER = 4
 MINILM_NOTE = (

@@ -216,5 +216,5 @@ def _refuse_fruitless(folder: TrialPaths, resumed: Checkpoint | None, session: s
     attempts = folder.attempts()
     since = [path.name for path in attempts].index(resumed.folder.parent.name) + 1 if resumed else 0
     marks = [path / SESSION for path in attempts[since:]]
-    if sum(mark.is_file() and mark.read_text(encoding="utf-8") == session for mark in marks) > FRUITLESS_ATTEMPTS:
+    if sum(not mark.is_file() or mark.read_text(encoding="utf-8") == session for mark in marks) > FRUITLESS_ATTEMPTS:
         raise InfrastructureError(f"{FRUITLESS_ATTEMPTS} attempts died before an epoch ended; see the logs of Ray")

@@ -122,7 +122,7 @@ QUESTIONS = (
             "How do I learn to {skill} {how}?",
             "What is a good way to learn to {skill} {how}?",
             "How can I teach myself to {skill} {how}?",
-            "What helps to learn to {skill} {how}?",
+            "Any tips on how to learn to {skill} {how}?",
         ),
         others=("How long does it take to learn to {skill} {how}?",),
         slots={
@@ -180,7 +180,7 @@ QUESTIONS = (
             "What does it feel like to {experience} {when}?",
             "How does it feel to {experience} {when}?",
             "What is it like to {experience} {when}?",
-            "How would you describe it to {experience} {when}?",
+            "Can you tell me how it feels to {experience} {when}?",
         ),
         others=("Is it wise to {experience} {when}?",),
         slots={
@@ -200,7 +200,7 @@ QUESTIONS = (
             "What is a good book about {topic} for {reader}?",
             "Which books on {topic} suit {reader}?",
             "What should {reader} read about {topic}?",
-            "Any tips for books on {topic} for {reader}?",
+            "Which books on {topic} are best for {reader}?",
         ),
         slots={
             "topic": _each(

@@ -7,7 +7,8 @@ import pytest
 
 from model.config import HeadConfig, TrialConfig, config_to_dict
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Machine, Options, Plan, draft, varying
+from orchestrator.plan import Options, Plan, draft, varying
+from orchestrator.resources import Machine
 from orchestrator.spec import LoadedSweep, Sweep
 
 TINY = TrialConfig(

@@ -208,7 +208,7 @@ def plain(verdict):
 
 def in_folder(folder):
     """Return the names of the checkpoints in a trial's folder."""
-    return sorted(str(path.relative_to(folder.root)) for path in folder.root.glob("attempt-*/*"))
+    return sorted(str(path.relative_to(folder.root)) for path in folder.root.glob("attempt-*/*-*"))
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_a_trial_that_died_between_its_last_epoch_and_its_verdict_trains_no_more
     uninterrupted, settled, paths, tiny_config
 ):
     """With the last epoch's state saved, the verdict follows from the folder."""
-    died = list(_Run(settled, paths, 0, tiny_config).epochs())
+    died = list(_Run(settled, paths, 0, tiny_config, "driver").epochs())
 
     again = list(run_trial(settled, paths, 0, tiny_config))
 

@@ -14,8 +14,9 @@ from model.multitask import MultitaskModel
 from model.tasks import TASKS
 from model.weights import find_encoder, load_encoder
 from orchestrator.errors import SweepError
-from orchestrator.plan import Machine, Plan, concurrency, draft, parameters, read_plan, settle, varying
+from orchestrator.plan import Plan, concurrency, draft, parameters, read_plan, settle, varying
 from orchestrator.profiles import PROFILES, choose
+from orchestrator.resources import Machine
 from orchestrator.spec import LoadedSweep, Sweep
 
 

@@ -1,0 +1,39 @@
+"""What there is to run on, and how much of it a trial gets."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This machine, or the cluster behind an address."""
+
+    cpus: int
+    gpus: float
+    where: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial gets."""
+
+    cpus: float
+    gpus: float
+    threads: int
+
+
+def share_out(machine: Machine, trials: int, *, cpus_per_trial: float | None, gpus_per_trial: float | None) -> Share:
+    """Return each trial's share: one GPU where there are any, and the cores shared out evenly."""
+    gpus = (1.0 if machine.gpus else 0.0) if gpus_per_trial is None else gpus_per_trial
+    slots = max(1, int(machine.gpus / gpus)) if gpus else min(trials, machine.cpus)
+    cpus = cpus_per_trial or max(1, machine.cpus // max(1, slots))
+    return Share(float(cpus), float(gpus), max(1, int(cpus)))
+
+
+def too_large(machine: Machine, *, cpus_per_trial: float | None, gpus_per_trial: float | None) -> list[str]:
+    """Return what was asked for and is not there: no trial would ever start."""
+    asked = {"gpus": (gpus_per_trial or 0, machine.gpus), "cpus": (cpus_per_trial or 0, machine.cpus)}
+    return [
+        f"--{name}-per-trial {wanted:g}: there are {has:g} ({machine.where}); no trial would start"
+        for name, (wanted, has) in asked.items()
+        if wanted > has
+    ]
