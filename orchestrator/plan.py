@@ -41,7 +41,7 @@ class Options:
     encoder: str
     data: str
     profile_settings: Mapping[str, Any]
-    """Hold where the sweep does not vary the field."""
+    """Hold where the file neither varies the field nor gives it a value other than the default."""
     settings: Mapping[str, Any]
     """Hold everywhere; a field that the sweep varies is an error."""
     trials: int | None
@@ -236,7 +236,12 @@ def _configs(
 
         raw = probe(sweep.space, loaded.path)
     varies = varying(raw)
-    held = {path: value for path, value in options.profile_settings.items() if path not in varies}
+    own, usual = (flatten(config_to_dict(config)) for config in (sweep.baseline, TrialConfig()))
+    held = {
+        path: value
+        for path, value in options.profile_settings.items()
+        if path not in varies and own[path] == usual[path]
+    }
     problems += [
         f"{loaded.path}: {path} varies in this sweep; --set {path} would make its configs alike"
         for path in options.settings

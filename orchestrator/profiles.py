@@ -1,4 +1,4 @@
-"""Profiles: what a machine's size decides. A field that the sweep varies is left as the file has it."""
+"""Profiles: what a machine's size decides. A field that the search-space file varies or sets is left alone."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

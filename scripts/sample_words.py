@@ -120,9 +120,9 @@ QUESTIONS = (
     Question(
         forms=(
             "How do I learn to {skill} {how}?",
-            "What is a good way to learn to {skill} {how}?",
+            "What is the best way to learn to {skill} {how}?",
             "How can I teach myself to {skill} {how}?",
-            "Any tips on how to learn to {skill} {how}?",
+            "I want to learn to {skill} {how}, where do I start?",
         ),
         others=("How long does it take to learn to {skill} {how}?",),
         slots={
@@ -140,8 +140,8 @@ QUESTIONS = (
     Question(
         forms=(
             "How can I improve my {ability} {when}?",
-            "How do I make my {ability} better {when}?",
-            "What would improve my {ability} {when}?",
+            "What can I do to make my {ability} better {when}?",
+            "What are good ways to improve my {ability} {when}?",
             "Any advice on improving my {ability} {when}?",
         ),
         slots={
@@ -159,7 +159,7 @@ QUESTIONS = (
     Question(
         forms=(
             "How do I get rid of {pest} in {room}?",
-            "What removes {pest} from {room}?",
+            "What is the best way to remove {pest} from {room}?",
             "How can I keep {pest} out of {room}?",
             "What kills {pest} in {room}?",
         ),
@@ -180,7 +180,7 @@ QUESTIONS = (
             "What does it feel like to {experience} {when}?",
             "How does it feel to {experience} {when}?",
             "What is it like to {experience} {when}?",
-            "Can you tell me how it feels to {experience} {when}?",
+            "How would you describe it to {experience} {when}?",
         ),
         others=("Is it wise to {experience} {when}?",),
         slots={
@@ -197,10 +197,10 @@ QUESTIONS = (
     ),
     Question(
         forms=(
-            "What is a good book about {topic} for {reader}?",
-            "Which books on {topic} suit {reader}?",
+            "What are some good books about {topic} for {reader}?",
+            "Which books on {topic} would you recommend to {reader}?",
             "What should {reader} read about {topic}?",
-            "Which books on {topic} are best for {reader}?",
+            "Which are the best books on {topic} for {reader}?",
         ),
         slots={
             "topic": _each(
@@ -236,8 +236,8 @@ QUESTIONS = (
     Question(
         forms=(
             "How do I move my {files} from {source} to {target}?",
-            "How should I transfer my {files} from {source} to {target}?",
-            "How can I copy {files} from {source} to {target}?",
+            "What is the easiest way to transfer {files} from {source} to {target}?",
+            "How can {files} be copied from {source} to {target}?",
         ),
         slots={
             "files": _each("photos|pictures, contacts, music|songs, messages, notes, videos"),
@@ -273,8 +273,8 @@ QUESTIONS = (
     Question(
         forms=(
             "Can {claimant} take {defendant} to court over {reason}?",
-            "Could {claimant} sue {defendant} over {reason}?",
-            "Is {claimant} allowed to sue {defendant} because of {reason}?",
+            "Is it possible for {claimant} to sue {defendant} over {reason}?",
+            "May {claimant} start a lawsuit against {defendant} because of {reason}?",
         ),
         slots={
             "claimant": PARTIES,

@@ -17,15 +17,18 @@ LARGEST_SHARE = 0.6
 
 
 def read_rows(stem, split):
+    """Return the rows of one file by column."""
     with (SAMPLE / f"{stem}-{split}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t", strict=True))
 
 
 def labels_of(stem, split):
+    """Return the labels of one file as numbers."""
     return [float(row[LABELS[stem]]) for row in read_rows(stem, split)]
 
 
 def sentences_of(stem, split):
+    """Return every sentence of one file, both of a pair."""
     return [row[column] for row in read_rows(stem, split) for column in row if column.startswith("sentence")]
 
 

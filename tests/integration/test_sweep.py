@@ -111,9 +111,9 @@ def test_ctrl_c_stops_and_the_same_command_continues(finished, command):
 
 def test_a_second_driver_is_refused(command):
     """While a sweep runs, the same command elsewhere ends with exit code 5 and names the holder."""
-    first = command.start("--json")
+    first = command.start("--json", "--epochs", "400")
     assert json.loads(first.stdout.readline())["event"] == "started"
-    second = command.start()
+    second = command.start("--epochs", "400")
     _, errors = second.communicate(timeout=TIMEOUT_S)
     assert second.returncode == 5
     assert f"pid {first.pid}" in errors
@@ -135,8 +135,13 @@ def test_a_diverging_trial_fails_alone(command):
     """A trial whose loss is no longer finite is failed with its class; the sweep goes on and exits 3."""
     text = command.file.read_text(encoding="utf-8")
     command.file = command.out.parent / "wild.py"
-    configs = "configs=[BASE, replace(BASE, learning_rate=0.9, learning_rate_decay=1.0, epochs=60)],\n)\n"
-    command.file.write_text(text[: text.index("configs=[")] + configs, encoding="utf-8")
+    configs = "configs=[BASE, WILD],\n)\n"
+    wild = (
+        "WILD = replace(BASE, learning_rate=0.99, learning_rate_decay=1.0, epochs=60,\n"
+        "    heads=HeadConfig(common_layers=64, task_layers=64, dropout=0.0))\n\nSWEEP"
+    )
+    text = text[: text.index("configs=[")].replace("SWEEP", wild, 1) + configs
+    command.file.write_text(text, encoding="utf-8")
     output = command.run(expect=3)
     rows = {row["trial"]: row for row in command.board()["rows"]}
     assert rows[0]["rank"] == 1
@@ -174,10 +179,10 @@ register(
 )
 BASE = TrialConfig(
     tasks=("sentiment", "paraphrase", "similarity", "question"),
-    epochs=3, batch_size=8, learning_rate=1e-2, max_tokens=64,
+    epochs=10, batch_size=8, learning_rate=3e-3, max_tokens=64,
 )
 
-SWEEP = Sweep(question="Does a fourth task fit in?", baseline=BASE, configs=[BASE, replace(BASE, unfrozen_layers=1)])
+SWEEP = Sweep(question="Does a fourth task fit in?", baseline=BASE, configs=[BASE, replace(BASE, unfrozen_layers="all")])
 '''
 
 
@@ -188,10 +193,7 @@ def test_a_fourth_task_is_one_registry_entry_and_its_files(command, tmp_path):
     for path in command.data.iterdir():
         (data / path.name).write_bytes(path.read_bytes())
     for split, rows in (("train", 32), ("dev", 16)):
-        lines = [
-            f"{i}\tq{i}\t{'how is the film ?' if i % 2 else 'the film is good .'} {'a' * i}\t{i % 2}"
-            for i in range(rows)
-        ]
+        lines = [f"{i}\tq{i}\t{'how is the plot ?' if i % 2 else 'the cast is good .'}\t{i % 2}" for i in range(rows)]
         (data / f"question-{split}.csv").write_text("\n".join(["\tid\ttext\tis_question", *lines]) + "\n")
     command.file, command.data = tmp_path / "fourth.py", data
     command.file.write_text(FOURTH_TASK, encoding="utf-8")

@@ -141,11 +141,12 @@ def test_settings_hold_in_every_config_and_in_the_baseline(drafted, tiny_config)
 
 
 def test_a_profiles_settings_leave_varied_fields_alone(drafted):
-    """The profile's rate does not touch a sweep over rates; its epochs hold."""
-    plan = drafted(profile_settings={"epochs": 3, "learning_rate": 3e-4}).plan
+    """A profile's rate does not touch a sweep over rates, nor its epochs a file that sets them; its decay holds."""
+    plan = drafted(profile_settings={"epochs": 3, "learning_rate": 3e-4, "weight_decay": 0.1}).plan
 
     assert [config["learning_rate"] for config in plan.configs] == [1e-3, 5e-4]
-    assert {config["epochs"] for config in plan.configs} == {3}
+    assert {config["epochs"] for config in plan.configs} == {2}
+    assert {config["weight_decay"] for config in plan.configs} == {0.1}
     assert plan.settings == {"epochs": 3}
 
 
