@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from model.files import content_hash, sha256_of
 from model.tasks import Task
@@ -173,8 +174,11 @@ def build_split(
     return Split(task, split, tuple(ids), tuple(sentences), values, source, source_sha256, len(rows), tuple(skipped))
 
 
-def report(corpus: Corpus) -> dict[str, Any]:
-    """Return what a person should know of the data before training on it, as plain values."""
+def report(corpus: Corpus, tokenizer: Tokenizer | None = None) -> dict[str, Any]:
+    """Return what a person should know of the data before training on it, as plain values.
+
+    With a tokenizer also the examples' lengths in tokens, a pair in one input.
+    """
     found: dict[str, Any] = {}
     for task_name, splits in corpus.items():
         train = {_normal(s) for s in splits["train"].sentences} if "train" in splits else set()
@@ -188,6 +192,14 @@ def report(corpus: Corpus) -> dict[str, Any]:
             }
             if split.labels is not None:
                 entry["labels"] = _label_counts(split)
+            if tokenizer is not None:
+                encoded = tokenizer.encode_batch([s if len(s) == 2 else s[0] for s in split.sentences])
+                lengths = np.array([len(each.ids) for each in encoded])
+                entry["tokens"] = {
+                    "mean": round(float(lengths.mean()), 1),
+                    "p99": float(np.percentile(lengths, 99)),
+                    "longest": int(lengths.max()),
+                }
             if split.name != "train":
                 entry["also_in_train"] = sum(_normal(s) in train for s in split.sentences)
             found[f"{task_name}/{split.name}"] = entry

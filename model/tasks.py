@@ -50,6 +50,10 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check what the rest of the program relies on."""
+        if not self.name.isidentifier():
+            raise ValueError(f"task {self.name!r}: a task's name is a Python identifier; it names columns and modules")
+        if self.kind not in LOSSES:
+            raise ValueError(f"task {self.name!r}: kind {self.kind!r}; one of {', '.join(LOSSES)}")
         if len(self.sentence_columns) not in (1, 2):
             raise ValueError(f"task {self.name!r}: {len(self.sentence_columns)} sentence columns; 1 or 2")
         if not self.low < self.high:

@@ -208,5 +208,4 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, model: MultitaskModel, ten
     for path, tensor in tensors.items():
         key, _, name = path.partition("/")
         parameter = parameters[name]
-        value = tensor.clone() if key == "step" else tensor.to(parameter.device, copy=True)
-        optimizer.state[parameter][key] = value
+        optimizer.state[parameter][key] = tensor.to(parameter.device, copy=True)  # fused: the step too

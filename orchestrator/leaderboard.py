@@ -29,7 +29,7 @@ class TrialRecord:
 
 def read_trials(study: TrialStudy, paths: SweepPaths) -> list[TrialRecord]:
     """Return every trial that exists, in the order of their numbers."""
-    ended = study.ended()
+    ended, failures = study.ended(), study.failures()
     records = []
     for number, config in sorted(study.configs().items()):
         folder = paths.trial(number)
@@ -43,8 +43,8 @@ def read_trials(study: TrialStudy, paths: SweepPaths) -> list[TrialRecord]:
                 config=config_to_dict(config),
                 history=entries,
                 best=verdict.get("best") or best,
-                failure=verdict.get("failure"),
-                error=verdict.get("error"),
+                failure=verdict.get("failure") or failures.get(number, (None, None))[0],
+                error=verdict.get("error") or failures.get(number, (None, None))[1],
                 trainable_params=verdict.get("trainable_params"),
             )
         )

@@ -3,9 +3,10 @@
 Running the same command again finds the plan and goes on; a command that means another plan is refused.
 """
 
+import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,7 +140,7 @@ def draft(loaded: LoadedSweep, options: Options, machine: Machine) -> Draft:
         varies=varies,
         settings=settings,
         tasks=[task.to_dict() for task in known],
-        encoder={**encoder.identity(), "given": _absolute(options.encoder), "revision": encoder.revision},
+        encoder={**encoder.identity(), "given": _given(encoder, options.encoder), "revision": encoder.revision},
         data={
             "source": _absolute(options.data),
             "max_dev_examples": options.max_dev_examples,
@@ -155,7 +156,8 @@ def draft(loaded: LoadedSweep, options: Options, machine: Machine) -> Draft:
 def settle(path: Path, plan: Plan) -> Plan:
     """Return the plan that stands in the file, or write this one there. Raises SweepError where they differ.
 
-    A space's total may be raised or lowered; threads and resources stay as they were first settled.
+    A space's total may be raised or lowered, and data and encoder may lie elsewhere now; threads and resources
+    stay as they were first settled.
     """
     if not path.exists():
         write_json(path, plan.to_dict())
@@ -168,16 +170,15 @@ def settle(path: Path, plan: Plan) -> Plan:
             + "\n  ".join(changed[:20])
             + "\n--new puts it aside and starts afresh, --name NAME gives this one another name"
         )
-    if kept.space_code and plan.trials != kept.trials:
-        kept = Plan(**{**kept.to_dict(), "trials": plan.trials})
-        write_json(path, kept.to_dict())
-    return kept
+    total = plan.trials if kept.space_code else kept.trials
+    now = replace(kept, data=plan.data, encoder=plan.encoder, trials=total)
+    if now != kept:
+        write_json(path, now.to_dict())
+    return now
 
 
 def read_plan(path: Path) -> Plan:
     """Return the plan in a file. Raises SweepError where it is none of this version."""
-    import json
-
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["version"] != PLAN_VERSION * 100 + CONFIG_VERSION:
@@ -236,11 +237,12 @@ def _configs(
 
         raw = probe(sweep.space, loaded.path)
     varies = varying(raw)
-    own, usual = (flatten(config_to_dict(config)) for config in (sweep.baseline, TrialConfig()))
+    usual = flatten(config_to_dict(TrialConfig()))
+    own = [flatten(config_to_dict(config)) for config in (*raw, sweep.baseline)]
     held = {
         path: value
         for path, value in options.profile_settings.items()
-        if path not in varies and own[path] == usual[path]
+        if path not in varies and all(values[path] == usual[path] for values in own)
     }
     problems += [
         f"{loaded.path}: {path} varies in this sweep; --set {path} would make its configs alike"
@@ -274,6 +276,11 @@ def _attempt(action: Callable[[], T], problems: list[str]) -> T | None:
     except (EncoderError, DataError) as error:
         problems += str(error).split("\n")
         return None
+
+
+def _given(encoder: EncoderSource, asked: str) -> str:
+    """Return what finds this very encoder again, on any worker: a branch of the hub by its commit."""
+    return f"{encoder.name}@{encoder.revision}" if encoder.revision else _absolute(asked)
 
 
 def _absolute(place: str) -> str:

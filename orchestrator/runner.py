@@ -22,6 +22,7 @@ from orchestrator.searcher import StudySearcher
 from orchestrator.worker import SweepTrial
 
 CONNECT_TIMEOUT_S = 20
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -71,6 +72,8 @@ def connect(address: str) -> Machine:
 
 def run(plan: Plan, paths: SweepPaths, driver: Driver, at_once: int) -> bool:
     """Run the sweep's trials until the study's total is reached; return whether a signal stopped them before."""
+    signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune has its own handler, the default would kill us
+    before = {number: signal.getsignal(number) for number in STOPPING}
     stopped = _stop_on_signals()
     tuner = tune.Tuner(
         tune.with_resources(SweepTrial, {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial}),
@@ -91,7 +94,11 @@ def run(plan: Plan, paths: SweepPaths, driver: Driver, at_once: int) -> bool:
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return bool(stopped)
 
 
@@ -106,7 +113,7 @@ def _stop_on_signals() -> list[int]:
         stopped.append(number)
         os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own way to stop, with trials left as they are
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOPPING:
         signal.signal(number, handle)
     return stopped
 

@@ -29,8 +29,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         assert self._driver is not None
         proposal = self._driver.propose()
         if proposal is None:
+            # Tune never asks again after FINISHED, and a trial that still runs may have to be handed out again.
             finished: str = Searcher.FINISHED
-            return finished
+            return None if self._numbers else finished
         self._numbers[trial_id] = proposal.number
         return {
             "plan": self._plan.to_dict(),
@@ -55,7 +56,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         """Settle the trial by what its folder says; an error of Ray's alone is no failure of the trial."""
         del result, error
         assert self._driver is not None
-        self._driver.close(self._numbers[trial_id])
+        self._driver.close(self._numbers.pop(trial_id))
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: Tune's own snapshot is never restored."""

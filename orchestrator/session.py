@@ -3,9 +3,12 @@
 import contextlib
 import json
 import os
+import shlex
 import socket
+import sys
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,18 +18,19 @@ from rich.console import Console
 
 from model.data import report as data_report
 from model.files import write_json
+from model.weights import load_tokenizer
 from orchestrator import errors, ray_environment, show
 from orchestrator.driver import Driver
-from orchestrator.errors import RunningElsewhereError
+from orchestrator.errors import RunningElsewhereError, SweepError
 from orchestrator.leaderboard import leaderboard, read_trials, write_leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Options, Plan, concurrency, draft, settle
 from orchestrator.profiles import choose
 from orchestrator.progress import Progress, mode_for
-from orchestrator.resources import Machine
+from orchestrator.resources import Machine, too_large
 from orchestrator.spec import load_sweep
 from orchestrator.study import TrialStudy
-from orchestrator.tracking import Projection, ProjectionThread
+from orchestrator.tracking import Projection, ProjectionThread, first_line
 from orchestrator.trial import run_trial
 
 
@@ -90,7 +94,11 @@ def run(request: Request) -> int:
         if request.new:
             _put_aside(paths)
         plan = settle(paths.plan, drafted.plan)
-        write_json(paths.data_report, data_report(drafted.corpus))
+        _refuse_other_resources(plan, machine, request.cpus_per_trial)
+        if not paths.data_report.exists():
+            found = drafted.encoder
+            tokenizer = load_tokenizer(found.folder / "tokenizer.json", vocab_size=found.config.vocab_size)
+            write_json(paths.data_report, data_report(drafted.corpus, tokenizer))
         study = TrialStudy(paths.study_uri, plan, loaded.sweep.space)
         projection = Projection(plan, paths, request.tracking_uri)
         at_once = concurrency(plan, machine, request.concurrent)
@@ -103,7 +111,7 @@ def run(request: Request) -> int:
                 soft_wrap=True,
             )
             return errors.INTERRUPTED
-        return _finish(console, drafted, plan, paths, study, projection)
+        return _finish(console, drafted, plan, paths, study, projection, local=request.local)
 
 
 def _run_trials(
@@ -120,7 +128,7 @@ def _run_trials(
         for trial in read_trials(study, paths):
             if trial.state != "running":
                 progress.already_ended(trial.number, {"best": trial.best if trial.state == "completed" else None})
-        if len(study.ended()) >= plan.trials:
+        if len(study.ended()) >= plan.trials and not study.running():
             return False
         thread = ProjectionThread(projection, lambda: read_trials(study, paths))
 
@@ -144,17 +152,24 @@ def _run_first(driver: Driver, plan: Plan, paths: SweepPaths) -> bool:
     """Run the first trial that is open in this process, where a debugger sees it."""
     proposal = driver.propose()
     if proposal is not None:
-        for report in run_trial(plan, paths, proposal.number, proposal.config):
+        for report in run_trial(plan, paths, proposal.number, proposal.config, uuid.uuid4().hex):
             driver.record(report)
     return False
 
 
 def _finish(
-    console: Console, drafted: Draft, plan: Plan, paths: SweepPaths, study: TrialStudy, projection: Projection
+    console: Console,
+    drafted: Draft,
+    plan: Plan,
+    paths: SweepPaths,
+    study: TrialStudy,
+    projection: Projection,
+    *,
+    local: bool,
 ) -> int:
     """Bring everything up to date, write and print the leaderboard."""
     trials = read_trials(study, paths)
-    projection.sync(trials)
+    trouble = _attempt(projection.refresh) or _attempt(lambda: projection.sync(trials))
     board = leaderboard(plan, paths, trials, projection.runs)
     write_leaderboard(paths, board)
     majority = show.majority_score(drafted)
@@ -162,9 +177,30 @@ def _finish(
     open_trials = plan.trials - len(study.ended())
     if open_trials > 0:
         console.print(f"{open_trials} of {plan.trials} trials are still to run; the same command runs them")
-        return errors.DONE
-    projection.finish(board, show.verdict(board, majority))
+        return errors.DONE if local else errors.FAILED
+    trouble = trouble or _attempt(lambda: projection.finish(board, show.verdict(board, majority)))
+    if trouble:
+        print(f"error: MLflow does not answer ({trouble}); the same command brings it up to date", file=sys.stderr)
+        return errors.UNREACHABLE
     return errors.TRIALS_FAILED if "failed" in study.ended().values() else errors.DONE
+
+
+def _refuse_other_resources(plan: Plan, machine: Machine, cpus_per_trial: float | None) -> None:
+    """Raise where the settled plan asks for more than there is, or the command line for another share."""
+    wrong = too_large(machine, cpus_per_trial=plan.cpus_per_trial, gpus_per_trial=plan.gpus_per_trial)
+    if cpus_per_trial is not None and cpus_per_trial != plan.cpus_per_trial:
+        wrong.append(f"--cpus-per-trial {cpus_per_trial:g}: this sweep was settled with {plan.cpus_per_trial:g}")
+    if wrong:
+        raise SweepError("\n".join(wrong) + "\n--new puts the sweep aside and settles it for this machine")
+
+
+def _attempt(action: Callable[[], object]) -> str | None:
+    """Do what talks to MLflow; return what went wrong, which costs the sweep nothing."""
+    try:
+        action()
+    except Exception as error:  # noqa: BLE001  (whatever MLflow raises)
+        return first_line(error)
+    return None
 
 
 def _machine(address: str | None) -> Machine:
@@ -212,8 +248,5 @@ def _put_aside(paths: SweepPaths) -> None:
 
 
 def _command(request: Request) -> str:
-    import shlex
-    import sys
-
     arguments = [argument for argument in sys.argv[1:] if argument != "--new"]
     return shlex.join(["python", "-m", "orchestrator.sweep", *arguments]) if arguments else str(request.file)

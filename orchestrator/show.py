@@ -14,6 +14,7 @@ from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, parameters
 from orchestrator.progress import clock_text, value_text
 from orchestrator.resources import Machine
+from orchestrator.view import DEFAULT_UI
 
 BYTES_A_PARAMETER = 4
 MINILM_NOTE = (
@@ -126,8 +127,9 @@ def final(
     if plan.encoder["weights"] == MINILM_SHA256:
         console.print(MINILM_NOTE, soft_wrap=True)
     console.print(f"leaderboard  {link}", soft_wrap=True)
-    if "127.0.0.1" in link:
-        console.print("             served by: make mlflow", soft_wrap=True)
+    if link.startswith(DEFAULT_UI):
+        where = "" if paths.out.name == "runs" else f" --out {paths.out}"
+        console.print(f"             served by: {'python -m orchestrator.serve' + where if where else 'make mlflow'}")
     top = next((row for row in board["rows"] if row["rank"] == 1), None)
     if top:
         console.print(f"checkpoint   {top['checkpoint']}  (in MLflow: models:/{plan.name}@best-dev)", soft_wrap=True)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.study import Study
@@ -34,6 +34,10 @@ PROBES = 64
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 warnings.simplefilter("ignore", ExperimentalWarning)
+
+
+class SpaceError(ValueError):
+    """A space's own code fails at a point."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,10 @@ class TrialStudy:
         while (trial := self._next_trial()) is not None:
             try:
                 return self._hand_out(trial)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  (the space's own code)
+            except SpaceError as error:
                 # It would fail there for every driver to come: such a point is a failed trial.
-                self._study._storage.set_trial_user_attr(trial._trial_id, "error", str(error))  # noqa: SLF001
+                trial.set_user_attr("error", str(error))
+                trial.set_user_attr("config", self._plan.baseline)
                 self.end(trial.number, "failed", failure="space")
         return None
 
@@ -121,6 +126,14 @@ class TrialStudy:
         """Return the numbers of the trials that exist and have not ended."""
         return [t.number for t in self._study.get_trials(deepcopy=False) if not t.state.is_finished()]
 
+    def failures(self) -> dict[int, tuple[str, str]]:
+        """Return class and text of the failures that the study alone knows of: points where the space fails."""
+        return {
+            trial.number: (trial.user_attrs["failure"], trial.user_attrs["error"])
+            for trial in self._study.get_trials(deepcopy=False)
+            if {"failure", "error"} <= trial.user_attrs.keys()
+        }
+
     def configs(self) -> dict[int, TrialConfig]:
         """Return the config of every trial that exists."""
         return {
@@ -145,7 +158,12 @@ class TrialStudy:
         if trial.number == 0:
             return config_from_dict(self._plan.baseline)
         assert self._space is not None
-        return with_settings(self._space(trial), self._plan.settings)
+        try:
+            return with_settings(self._space(trial), self._plan.settings)
+        except StorageInternalError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise SpaceError(f"{type(error).__name__}: {error}") from error
 
     def _sampler(self, number: int) -> BaseSampler:
         """Return the sampler for one trial: seeded by its number, so that a new driver does not repeat points."""

@@ -6,6 +6,8 @@ harm, and `sync` brings it up to date from wherever it stands. Runs are found by
 
 import logging
 import os
+import re
+import socket
 import threading
 import time
 import warnings
@@ -19,28 +21,37 @@ from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.leaderboard import TrialRecord, leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
-from orchestrator.view import ViewColumns, leaderboard_url, view_tag
+from orchestrator.view import DEFAULT_UI, ViewColumns, leaderboard_url, view_tag
 
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+"""MLflow's client: no wait of minutes in an outage, no telemetry, no pickles, no lines of its own."""
+
+
+def _apply_settings() -> None:
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+_apply_settings()
 warnings.filterwarnings("ignore", module="mlflow")
 
 import mlflow  # noqa: E402  (reads the environment)
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.artifacts import download_artifacts  # noqa: E402
-from mlflow.entities import LoggedModelOutput, Metric, Param, Run, RunTag, ViewType  # noqa: E402
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag, ViewType  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode  # noqa: E402
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
-DEFAULT_UI = "http://127.0.0.1:5000"
-"""Where `make mlflow` serves the default store."""
 BEST_DEV = "best-dev"
 FETCH_INTERVAL_S = 1.0
 
@@ -55,6 +66,7 @@ class Projection:
         self._artifacts = None if uri else places.artifact_root(paths.out)
         self._client = _client(self.uri)
         self._runs: dict[int, str] = {}
+        self._described: set[int] = set()
         self._logged_epochs: dict[int, int] = {}
         self._shown: dict[int, dict[str, float]] = {}
         self._ended: set[int] = set()
@@ -62,11 +74,11 @@ class Projection:
         try:
             self._experiment = self._find_experiment()
             self._sweep_run = self._find_sweep_run()
-            self._find_trial_runs()
+            self.refresh()
         except SweepError:
             raise
         except Exception as error:
-            raise UnreachableError(f"MLflow at {masked(self.uri)} does not answer: {_first_line(error)}") from error
+            raise UnreachableError(f"MLflow at {masked(self.uri)} does not answer: {first_line(error)}") from error
 
     @property
     def link(self) -> str:
@@ -77,6 +89,19 @@ class Projection:
     def runs(self) -> dict[int, str]:
         """Return the run of each trial that MLflow has."""
         return dict(self._runs)
+
+    def refresh(self) -> None:
+        """Learn anew what MLflow has: after a failed call nobody knows whether it took effect."""
+        for run in self._search("tags.kind = 'trial'"):
+            number = int(run.data.tags["trial"])
+            self._runs[number] = run.info.run_id
+            history = self._client.get_metric_history(run.info.run_id, "dev/score")
+            self._logged_epochs[number] = max((metric.step for metric in history), default=0)
+            self._shown[number] = dict(run.data.metrics)
+            if run.data.params:
+                self._described.add(number)
+            if run.info.status != "RUNNING":
+                self._ended.add(number)
 
     def sync(self, trials: Sequence[TrialRecord]) -> None:
         """Bring MLflow up to date with the trials; may be called again at any time, and after any failure."""
@@ -99,33 +124,35 @@ class Projection:
         self._client.set_terminated(self._sweep_run, "FINISHED")
 
     def _find_experiment(self) -> str:
+        tasks = [task["name"] for task in self._plan.tasks]
+        columns = ViewColumns(scores=("rank", "best", "gap", *tasks), params=self._plan.varies)
+        view, shown = view_tag(columns, created_at_ms=int(time.time() * 1000))
+        place = f"{socket.gethostname()}:{self._paths.root}"
         found = self._client.get_experiment_by_name(self._plan.name)
         if found is not None and found.lifecycle_stage == "deleted":
             raise SweepError(
                 f"MLflow's experiment {self._plan.name!r} was deleted; restore it, or --name NAME gives another name"
             )
         if found is not None and found.tags.get("sweep_id") != self._plan.sweep_id:
-            # An earlier sweep of this name, put aside by --new or by removing its folder.
+            if found.tags.get("place") != place:
+                raise SweepError(
+                    f"MLflow at {masked(self.uri)} has an experiment {self._plan.name!r} of another place "
+                    f"({found.tags.get('place', 'unknown')}); --name NAME gives this sweep another name"
+                )
+            # An earlier sweep of this folder, put aside by --new or removed.
             self._client.rename_experiment(found.experiment_id, f"{found.name} (until {time.strftime('%F %T')})")
             found = None
-        experiment: str = (
-            found.experiment_id if found else self._client.create_experiment(self._plan.name, self._artifacts)
-        )
-        tasks = [task["name"] for task in self._plan.tasks]
-        columns = ViewColumns(scores=("rank", "best", "gap", *tasks), params=self._plan.varies)
-        key, value = view_tag(columns, created_at_ms=int(time.time() * 1000))
         if found is None:
-            self._client.set_experiment_tag(experiment, "sweep_id", self._plan.sweep_id)
-            self._client.set_experiment_tag(experiment, key, value)
-        return experiment
+            tags = {"sweep_id": self._plan.sweep_id, "place": place, view: shown}
+            return str(self._client.create_experiment(self._plan.name, self._artifacts, tags=tags))
+        if view not in found.tags:
+            self._client.set_experiment_tag(found.experiment_id, view, shown)
+        return str(found.experiment_id)
 
     def _find_sweep_run(self) -> str:
         found = self._search("tags.kind = 'sweep'")
-        if found:
-            return str(found[0].info.run_id)
-        run = self._client.create_run(
-            self._experiment, run_name=self._plan.name, tags={"kind": "sweep", "sweep": self._plan.name}
-        )
+        tags = {"kind": "sweep", "sweep": self._plan.name}
+        run = found[0] if found else self._client.create_run(self._experiment, run_name=self._plan.name, tags=tags)
         constants = {k: v for k, v in flatten(self._plan.baseline).items() if k not in self._plan.varies}
         constants |= {"encoder": self._plan.encoder["name"], "data": self._plan.data["source"]}
         constants |= {"profile": self._plan.profile, "trials": self._plan.trials}
@@ -133,16 +160,6 @@ class Projection:
         self._client.log_artifact(run.info.run_id, str(self._paths.plan))
         self._client.log_artifact(run.info.run_id, str(self._paths.data_report))
         return str(run.info.run_id)
-
-    def _find_trial_runs(self) -> None:
-        for run in self._search("tags.kind = 'trial'"):
-            number = int(run.data.tags["trial"])
-            self._runs[number] = run.info.run_id
-            history = self._client.get_metric_history(run.info.run_id, "dev/score")
-            self._logged_epochs[number] = max((metric.step for metric in history), default=0)
-            self._shown[number] = dict(run.data.metrics)
-            if run.info.status != "RUNNING":
-                self._ended.add(number)
 
     def _search(self, filter_string: str) -> list[Run]:
         runs: list[Run] = []
@@ -158,6 +175,8 @@ class Projection:
 
     def _sync_epochs(self, trial: TrialRecord) -> None:
         run = self._runs.get(trial.number) or self._create_run(trial)
+        if trial.number not in self._described:
+            self._describe(trial, run)
         new = [entry for entry in trial.history if entry["epoch"] > self._logged_epochs.get(trial.number, 0)]
         if not new:
             return
@@ -180,11 +199,14 @@ class Projection:
             "trial": str(trial.number), "state": "running",
         }  # fmt: skip
         run = self._client.create_run(self._experiment, run_name=f"{trial.number:04d}", tags=tags)
-        flat = flatten(trial.config)
-        params = [Param(path, str(flat[path])) for path in self._plan.varies if path in flat]
-        self._client.log_batch(run.info.run_id, params=params)
         self._runs[trial.number] = run.info.run_id
         return str(run.info.run_id)
+
+    def _describe(self, trial: TrialRecord, run: str) -> None:
+        """Log the params that vary; logging an equal one again is harmless."""
+        flat = flatten(trial.config)
+        self._client.log_batch(run, params=[Param(path, str(flat[path])) for path in self._plan.varies if path in flat])
+        self._described.add(trial.number)
 
     def _sync_summary(self, row: Mapping[str, Any]) -> None:
         """Log the leaderboard's columns of a trial where they changed: tables show a metric's last value."""
@@ -221,16 +243,18 @@ class Projection:
         assert trial.best is not None
         folder = self._paths.trial(trial.number).root / trial.best["checkpoint"]
         found = self._client.search_logged_models([self._experiment], f"source_run_id = '{run}'")
-        for model in found:
-            if str(model.status) in ("READY", "LoggedModelStatus.READY"):
-                return
-            self._client.delete_logged_model(model.model_id)
-        model = self._client.create_logged_model(
-            self._experiment, name=f"{self._plan.name}-{trial.number:04d}", source_run_id=run
-        )
-        self._client.log_model_artifacts(model.model_id, str(folder))
-        self._client.finalize_logged_model(model.model_id, "READY")
-        self._client.log_outputs(run, [LoggedModelOutput(model.model_id, step=trial.best["epoch"])])
+        model = next((each for each in found if each.status == LoggedModelStatus.READY), None)
+        for half_made in (each for each in found if each.status != LoggedModelStatus.READY):
+            self._client.delete_logged_model(half_made.model_id)
+        if model is None:
+            model = self._client.create_logged_model(
+                self._experiment, name=f"{self._plan.name}-{trial.number:04d}", source_run_id=run
+            )
+            self._client.log_model_artifacts(model.model_id, str(folder))
+            self._client.finalize_logged_model(model.model_id, "READY")
+        outputs = self._client.get_run(run).outputs
+        if outputs is None or not outputs.model_outputs:
+            self._client.log_outputs(run, [LoggedModelOutput(model.model_id, step=trial.best["epoch"])])
 
     def _register_best(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Let the alias best-dev name the best finished trial's checkpoint."""
@@ -284,16 +308,19 @@ class ProjectionThread:
             if self._stop.is_set():
                 return
             try:
+                if self.trouble is not None:
+                    self._projection.refresh()
                 self._projection.sync(self._trials())
                 self.trouble = None
             except Exception as error:  # noqa: BLE001  (an outage of MLflow costs the sweep nothing)
-                self.trouble = _first_line(error)
+                self.trouble = first_line(error)
                 self._wake.set()
             self._stop.wait(FETCH_INTERVAL_S)
 
 
 def _client(uri: str) -> MlflowClient:
     """Return a client. models:/ URIs are resolved through the process's own URI, whatever a client was given."""
+    _apply_settings()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return MlflowClient(uri, registry_uri=uri)
@@ -305,16 +332,14 @@ def fetch_model(name: str, uri: str, target: Path) -> Path:
     try:
         return Path(download_artifacts(artifact_uri=f"models:/{name}", dst_path=str(target), tracking_uri=uri))
     except Exception as error:
-        raise SweepError(f"model {name!r} not found in MLflow at {masked(uri)}: {_first_line(error)}") from error
+        raise SweepError(f"model {name!r} not found in MLflow at {masked(uri)}: {first_line(error)}") from error
 
 
-def masked(uri: str) -> str:
-    """Return a URI without its password."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(uri)
-    return uri.replace(f":{parts.password}@", ":***@") if parts.password else uri
+def masked(text: str) -> str:
+    """Return a text with the user and password of every URI in it taken out."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:300]
+def first_line(error: BaseException) -> str:
+    """Return an error in one line, without passwords."""
+    return masked((str(error) or type(error).__name__).strip().splitlines()[0][:300])

@@ -99,17 +99,19 @@ class _Run:
         """Yield a report for the state that was found, if any, and for each epoch trained but the last."""
         resumed = latest_state(self.folder)
         attempt = self.folder.new_attempt()
+        write_text(attempt / SESSION, self.session)
         if resumed:
             self.history, self.best = list(resumed.manifest["history"]), dict(resumed.manifest["best"])
             yield self._report()
-        write_text(attempt / SESSION, self.session)
         _refuse_fruitless(self.folder, resumed, self.session)
         torch.set_num_threads(self.plan.threads)
         material = _material(canonical_json(self.plan.to_dict()))
         data = self._data(material)
         encoder = load_encoder(material.encoder)
         self.parameters = count(self.config, [entry.task for entry in data], encoder)
-        device = "cuda" if self.plan.gpus_per_trial and torch.cuda.is_available() else "cpu"
+        if self.plan.gpus_per_trial and not torch.cuda.is_available():
+            raise InfrastructureError("the plan gives each trial a GPU and torch sees none here: driver, or CPU build?")
+        device = "cuda" if self.plan.gpus_per_trial else "cpu"
         start = load_state(resumed) if resumed else None
         for result in fine_tune(self.config, data, encoder, device=device, resume=start):
             self._save(attempt, data, material, result)

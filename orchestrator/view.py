@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlencode
 
+DEFAULT_UI = "http://127.0.0.1:5000"
+"""Where `make mlflow` serves the default store."""
+
 VIEW_KEY = "leaderboard"
 """What stands in the link; the saved view's own name."""
 

@@ -5,13 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a config as dotted paths to values."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+from model.config import flatten
 
 
 def table(board: dict[str, Any]) -> str:
@@ -20,8 +14,8 @@ def table(board: dict[str, Any]) -> str:
     names = [path.rpartition(".")[2] for path in board["varies"]]
     columns = ["rank", *names, "best", *tasks, "epoch", "train seconds", "trainable"]
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    for row in board["rows"]:
-        config = flat(row["config"])
+    for row in (row for row in board["rows"] if row["rank"]):
+        config = flatten(row["config"])
         shown = " (baseline)" if row["trial"] == board["baseline"] else ""
         cells = [f"{row['rank']}{shown}", *(str(config.get(path, "")) for path in board["varies"])]
         cells += [f"{row[name]:.4f}" for name in ("best", *tasks)]

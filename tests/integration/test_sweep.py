@@ -162,7 +162,7 @@ FOURTH_TASK = '''"""Does a fourth task fit in?"""
 
 from dataclasses import replace
 
-from model.config import TrialConfig
+from model.config import HeadConfig, TrialConfig
 from model.tasks import Task, register
 from orchestrator.spec import Sweep
 
@@ -179,10 +179,11 @@ register(
 )
 BASE = TrialConfig(
     tasks=("sentiment", "paraphrase", "similarity", "question"),
-    epochs=10, batch_size=8, learning_rate=3e-3, max_tokens=64,
+    epochs=12, batch_size=8, learning_rate=3e-3, max_tokens=64, heads=HeadConfig(dropout=0.0),
 )
 
-SWEEP = Sweep(question="Does a fourth task fit in?", baseline=BASE, configs=[BASE, replace(BASE, unfrozen_layers="all")])
+ALL = replace(BASE, unfrozen_layers="all")
+SWEEP = Sweep(question="Does a fourth task fit in?", baseline=BASE, configs=[BASE, ALL])
 '''
 
 

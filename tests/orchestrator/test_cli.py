@@ -349,7 +349,7 @@ def test_a_dry_run_prints_what_would_run(space, command, tmp_path):
 
     assert (result.exit_code, result.stderr) == (0, "")
     said = result.stdout
-    assert said.startswith("given  Which rate?\n  2 configs, listed · baseline learning_rate 2e-05 · 3 epochs\n")
+    assert said.startswith("given  Which rate?\n  2 configs, listed · baseline learning_rate 2e-05 · 2 epochs\n")
     assert re.search(r"^0 +2e-05 .* baseline +$", said, re.MULTILINE)
     assert re.search(r"^1 +0\.0001 ", said, re.MULTILINE)
     assert "110.1 M     15.4 M" in said

@@ -147,7 +147,7 @@ def test_a_profiles_settings_leave_varied_fields_alone(drafted):
     assert [config["learning_rate"] for config in plan.configs] == [1e-3, 5e-4]
     assert {config["epochs"] for config in plan.configs} == {2}
     assert {config["weight_decay"] for config in plan.configs} == {0.1}
-    assert plan.settings == {"epochs": 3}
+    assert plan.settings == {"weight_decay": 0.1}
 
 
 def test_the_command_line_goes_before_the_profile(drafted):
@@ -304,14 +304,17 @@ def test_resources_stay_as_they_were_first_settled(drafted, tmp_path):
 
 
 def test_data_and_encoder_that_moved_are_the_same_sweep(drafted, tiny_encoder, tiny_data, tmp_path):
-    """They are told by their content."""
+    """They are told by their content; from then on they are read where they lie now."""
     first = settle(tmp_path / "plan.json", drafted().plan)
     shutil.copytree(tiny_data, tmp_path / "data")
     shutil.copytree(tiny_encoder, tmp_path / "encoder")
 
     moved = drafted(data=str(tmp_path / "data"), encoder=str(tmp_path / "encoder")).plan
 
-    assert settle(tmp_path / "plan.json", moved) == first
+    settled = settle(tmp_path / "plan.json", moved)
+
+    assert settled == replace(first, data=moved.data, encoder=moved.encoder)
+    assert read_plan(tmp_path / "plan.json") == settled
 
 
 @pytest.fixture
