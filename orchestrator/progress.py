@@ -1,6 +1,6 @@
 """What a person, or a program, sees while a sweep runs: a live table, plain lines, or JSON lines.
 
-Events are plain dicts with "event": started, epoch, completed, failed, finished. On a terminal one
+Events are plain dicts with "event": started, epoch, completed or failed; --json ends with finished. On a terminal one
 table is kept current; without one each event is a line; with --json each is an object on stdout.
 """
 

@@ -111,7 +111,7 @@ def run(request: Request) -> int:
                 soft_wrap=True,
             )
             return errors.INTERRUPTED
-        return _finish(console, drafted, plan, paths, study, projection, local=request.local)
+        return _finish(console, drafted, plan, paths, study, projection, request)
 
 
 def _run_trials(
@@ -164,8 +164,7 @@ def _finish(
     paths: SweepPaths,
     study: TrialStudy,
     projection: Projection,
-    *,
-    local: bool,
+    request: Request,
 ) -> int:
     """Bring everything up to date, write and print the leaderboard."""
     trials = read_trials(study, paths)
@@ -177,7 +176,9 @@ def _finish(
     open_trials = plan.trials - len(study.ended())
     if open_trials > 0:
         console.print(f"{open_trials} of {plan.trials} trials are still to run; the same command runs them")
-        return errors.DONE if local else errors.FAILED
+        return errors.DONE if request.local else errors.FAILED
+    if request.as_json:
+        print(json.dumps({"event": "finished", "leaderboard": str(paths.leaderboard), "mlflow": projection.link}))
     trouble = trouble or _attempt(lambda: projection.finish(board, show.verdict(board, majority)))
     if trouble:
         print(f"error: MLflow does not answer ({trouble}); the same command brings it up to date", file=sys.stderr)

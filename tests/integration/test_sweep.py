@@ -122,13 +122,30 @@ def test_a_second_driver_is_refused(command):
     assert first.returncode == 130
 
 
-def test_a_changed_sweep_is_refused_and_new_puts_it_aside(finished):
-    """Another learning rate under the same name is refused with what changed; --new keeps the old one."""
+def test_a_changed_sweep_is_refused(finished):
+    """Another learning rate under the same name is refused with what changed, and how to go on."""
     process = finished.start("--set", "learning_rate=1e-3")
     _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 2
     assert "configs[0].learning_rate: was 0.01, is now 0.001" in errors
     assert "--new" in errors
+
+
+def test_new_puts_an_earlier_sweep_aside(command):
+    """--new starts afresh; the old folder and the old experiment stay under another name."""
+    from mlflow import MlflowClient
+
+    from orchestrator.paths import tracking_uri
+
+    command.run("--local")
+    before = json.loads((command.folder / "plan.json").read_text(encoding="utf-8"))
+    command.run("--local", "--new", "--set", "learning_rate=1e-3")
+    aside = [path for path in command.out.iterdir() if path.name.startswith("tiny.until-")]
+    assert [json.loads((path / "plan.json").read_text(encoding="utf-8")) for path in aside] == [before]
+    experiments = MlflowClient(tracking_uri(command.out)).search_experiments()
+    names = sorted(experiment.name for experiment in experiments if experiment.name.startswith("tiny"))
+    assert names[0] == "tiny"
+    assert names[1].startswith("tiny (until ")
 
 
 def test_a_diverging_trial_fails_alone(command):
