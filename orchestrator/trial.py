@@ -28,6 +28,10 @@ FRUITLESS_ATTEMPTS = 4
 """So many starts in a row without an epoch between them end a trial: its process dies whatever is done."""
 
 
+class SupersededError(RuntimeError):
+    """A newer attempt at this trial has begun: this process is a leftover and writes nothing more."""
+
+
 class InfrastructureError(RuntimeError):
     """The process of a trial died again and again before an epoch ended."""
 
@@ -49,6 +53,8 @@ def run_trial(
         try:
             yield from run.epochs()
             verdict = run.completed()
+        except SupersededError:
+            raise
         except Exception as error:  # noqa: BLE001  (whatever it is, it is the trial's verdict)
             write_text(folder.error, traceback.format_exc())
             failure = failure_class(error)
@@ -94,11 +100,12 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self.parameters = (0, 0)
+        self.attempt: Path | None = None
 
     def epochs(self) -> Iterator[dict[str, Any]]:
         """Yield a report for the state that was found, if any, and for each epoch trained but the last."""
         resumed = latest_state(self.folder)
-        attempt = self.folder.new_attempt()
+        self.attempt = attempt = self.folder.new_attempt()
         write_text(attempt / SESSION, self.session)
         if resumed:
             self.history, self.best = list(resumed.manifest["history"]), dict(resumed.manifest["best"])
@@ -120,6 +127,7 @@ class _Run:
 
     def completed(self) -> dict[str, Any]:
         """Return the verdict after the last epoch."""
+        self._refuse_superseded()
         return {
             "state": "completed",
             "best": self.best,
@@ -127,6 +135,11 @@ class _Run:
             "parameters": self.parameters[0],
             "trainable_params": self.parameters[1],
         }
+
+    def _refuse_superseded(self) -> None:
+        """End this process's work where the trial was started elsewhere: after kill -9 of a driver workers live on."""
+        if self.attempt is not None and self.folder.attempts()[-1] != self.attempt:
+            raise SupersededError(f"{self.attempt} is over: {self.folder.attempts()[-1].name} has begun")
 
     def _report(self) -> dict[str, Any]:
         return {"number": self.number, "history": self.history, "best": self.best, "done": False}
@@ -144,6 +157,7 @@ class _Run:
 
     def _save(self, attempt: Path, data: list[TaskData], material: Material, result: EpochResult) -> None:
         """Save the epoch: its weights if they are the best so far, then the state to go on from."""
+        self._refuse_superseded()
         facts = {"sweep": self.plan.sweep_id, "trial": self.number, "threads": self.plan.threads}
         tasks = [entry.task for entry in data]
         self.history = [*self.history, _entry(result)]

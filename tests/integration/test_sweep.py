@@ -87,9 +87,10 @@ def test_a_second_run_of_the_same_sweep_gives_the_same_leaderboard(finished, com
     assert lasting(command.board()) == lasting(finished.board())
 
 
-def test_a_killed_driver_loses_nothing(finished, command):
+@pytest.mark.parametrize("event", ["epoch", "completed"])
+def test_a_killed_driver_loses_nothing(finished, command, event):
     """After kill -9 of the driver in mid-sweep the same command ends with the undisturbed leaderboard."""
-    code, _ = command.stop_at("epoch", signal.SIGKILL)
+    code, _ = command.stop_at(event, signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert not (command.folder / "leaderboard.json").exists()
     command.run()
@@ -98,6 +99,9 @@ def test_a_killed_driver_loses_nothing(finished, command):
         assert study.execute("select state, count(*) from trials group by state").fetchall() == [("COMPLETE", 4)]
     with sqlite3.connect(command.out / "mlflow.db") as store:
         assert store.execute("select status, count(*) from runs group by status").fetchall() == [("FINISHED", 5)]
+        assert store.execute("select count(*) from logged_models where lifecycle_stage = 'active'").fetchone() == (4,)
+        steps = store.execute("select step, count(*) from metrics where key = 'dev/score' group by step order by step")
+        assert steps.fetchall() == [(1, 4), (2, 4), (3, 4)]
 
 
 def test_ctrl_c_stops_and_the_same_command_continues(finished, command):

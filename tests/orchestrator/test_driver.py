@@ -10,7 +10,7 @@ from model.checkpoint import MODEL, open_checkpoint
 from model.config import HeadConfig
 from orchestrator.driver import Driver
 from orchestrator.study import TrialStudy
-from orchestrator.trial import FRUITLESS_ATTEMPTS, _Run, failure_class, run_trial
+from orchestrator.trial import FRUITLESS_ATTEMPTS, SupersededError, _Run, failure_class, run_trial
 from orchestrator.trial_files import history, latest_state, read_verdict, write_verdict
 
 
@@ -495,3 +495,18 @@ def test_attempts_are_ordered_by_number_beyond_nine(paths):
 def test_failures_are_told_apart_by_class(error, named):
     """Memory, disk and code fail in different ways, and each is named."""
     assert failure_class(error) == named
+
+
+def test_a_superseded_attempt_writes_nothing_more(settled, paths, tiny_config):
+    """A leftover process whose trial was started elsewhere neither saves nor ends the trial."""
+    leftover = run_trial(settled, paths, 0, tiny_config, "driver 1")
+    next(leftover)
+    newer = paths.trial(0).new_attempt()
+    before = in_folder(paths.trial(0))
+
+    with pytest.raises(SupersededError, match="attempt-2 has begun"):
+        next(leftover)
+
+    assert in_folder(paths.trial(0)) == before
+    assert read_verdict(paths.trial(0)) is None
+    newer.rmdir()
