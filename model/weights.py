@@ -43,6 +43,10 @@ class EncoderSource:
     revision: str | None = None
     """The hub's commit, where it came from there."""
 
+    def tokenizer(self) -> Tokenizer:
+        """Return the encoder's tokenizer, checked against its embedding rows."""
+        return load_tokenizer(self.folder / "tokenizer.json", vocab_size=self.config.vocab_size)
+
     def identity(self) -> dict[str, Any]:
         """Return what tells this encoder from another, wherever its folder lies."""
         return {"name": self.name, "weights": self.weights_sha256, "tokenizer": self.tokenizer_sha256}

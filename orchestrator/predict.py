@@ -63,7 +63,7 @@ def _predict(folder: Path, data: str | None, out: Path, encoder: str | None) -> 
     from model.evaluation import predict as outputs_of
     from model.predictions import prediction_path, write_predictions
     from model.training import tokenized
-    from model.weights import find_encoder, load_tokenizer
+    from model.weights import find_encoder
 
     checkpoint = open_checkpoint(folder)
     manifest = checkpoint.manifest
@@ -71,7 +71,7 @@ def _predict(folder: Path, data: str | None, out: Path, encoder: str | None) -> 
     source = find_encoder(encoder or manifest["encoder_given"])
     model = load_model(checkpoint, source)
     place = data or str(SAMPLE)
-    tokenizer = load_tokenizer(source.folder / "tokenizer.json", vocab_size=source.config.vocab_size)
+    tokenizer = source.tokenizer()
 
     def examples(split: Split) -> Examples:
         return tokenized(split, checkpoint.config, tokenizer, source.tokenizer_sha256)

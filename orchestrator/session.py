@@ -18,7 +18,6 @@ from rich.console import Console
 
 from model.data import report as data_report
 from model.files import write_json
-from model.weights import load_tokenizer
 from orchestrator import errors, ray_environment, show
 from orchestrator.driver import Driver
 from orchestrator.errors import RunningElsewhereError, SweepError
@@ -96,9 +95,7 @@ def run(request: Request) -> int:
         plan = settle(paths.plan, drafted.plan)
         _refuse_other_resources(plan, machine, request.cpus_per_trial)
         if not paths.data_report.exists():
-            found = drafted.encoder
-            tokenizer = load_tokenizer(found.folder / "tokenizer.json", vocab_size=found.config.vocab_size)
-            write_json(paths.data_report, data_report(drafted.corpus, tokenizer))
+            write_json(paths.data_report, data_report(drafted.corpus, drafted.encoder.tokenizer()))
         study = TrialStudy(paths.study_uri, plan, loaded.sweep.space)
         projection = Projection(plan, paths, request.tracking_uri)
         at_once = concurrency(plan, machine, request.concurrent)
@@ -107,7 +104,7 @@ def run(request: Request) -> int:
         interrupted = _run_trials(request, plan, paths, study, projection, machine, at_once)
         if interrupted:
             console.print(
-                f"stopped; nothing is lost. The same command continues:\n  {_command(request)}",
+                f"stopped; nothing is lost. The same command continues:\n  {_command()}",
                 soft_wrap=True,
             )
             return errors.INTERRUPTED
@@ -248,6 +245,6 @@ def _put_aside(paths: SweepPaths) -> None:
         paths.root.rename(paths.root.with_name(f"{paths.name}.until-{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
-def _command(request: Request) -> str:
+def _command() -> str:
     arguments = [argument for argument in sys.argv[1:] if argument != "--new"]
-    return shlex.join(["python", "-m", "orchestrator.sweep", *arguments]) if arguments else str(request.file)
+    return shlex.join(["python", "-m", "orchestrator.sweep", *arguments])

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from model.config import flatten
+from model.config import config_to_dict, flatten
 from model.encoder import BERT_BASE, Encoder
 from model.tasks import TASKS, majority_scores, overall_score
 from model.weights import MINILM_SHA256
@@ -69,8 +69,6 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths) -> None:
     for name in ("parameters", "trainable", "bert-base", "trainable"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
-    from model.config import config_to_dict
-
     for number, config in enumerate(shown):
         values = flatten(config_to_dict(config))
         table.add_row(

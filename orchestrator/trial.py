@@ -17,7 +17,7 @@ from model.files import canonical_json, write_text
 from model.multitask import count
 from model.tasks import Task
 from model.training import DivergedError, EpochResult, TaskData, fine_tune, prepare
-from model.weights import EncoderSource, find_encoder, load_encoder, load_tokenizer
+from model.weights import EncoderSource, find_encoder, load_encoder
 from orchestrator.paths import SweepPaths, TrialPaths, best_folder, state_folder
 from orchestrator.plan import Plan
 from orchestrator.trial_files import latest_state, prune, read_verdict, write_verdict
@@ -56,6 +56,7 @@ def run_trial(
         except SupersededError:
             raise
         except Exception as error:  # noqa: BLE001  (whatever it is, it is the trial's verdict)
+            run.refuse_superseded()  # its error may be that a newer attempt tidied up: no verdict on the trial
             write_text(folder.error, traceback.format_exc())
             failure = failure_class(error)
             said = str(error) if failure in {"diverged", "infrastructure"} else f"{type(error).__name__}: {error}"
@@ -127,7 +128,7 @@ class _Run:
 
     def completed(self) -> dict[str, Any]:
         """Return the verdict after the last epoch."""
-        self._refuse_superseded()
+        self.refuse_superseded()
         return {
             "state": "completed",
             "best": self.best,
@@ -136,7 +137,7 @@ class _Run:
             "trainable_params": self.parameters[1],
         }
 
-    def _refuse_superseded(self) -> None:
+    def refuse_superseded(self) -> None:
         """End this process's work where the trial was started elsewhere: after kill -9 of a driver workers live on."""
         if self.attempt is not None and self.folder.attempts()[-1] != self.attempt:
             raise SupersededError(f"{self.attempt} is over: {self.folder.attempts()[-1].name} has begun")
@@ -149,7 +150,7 @@ class _Run:
         return prepare(
             material.corpus,
             self.config,
-            load_tokenizer(source.folder / "tokenizer.json", vocab_size=source.config.vocab_size),
+            source.tokenizer(),
             tokenizer_sha256=source.tokenizer_sha256,
             max_dev_examples=self.plan.data["max_dev_examples"],
             cache=self.paths.token_cache,
@@ -157,7 +158,7 @@ class _Run:
 
     def _save(self, attempt: Path, data: list[TaskData], material: Material, result: EpochResult) -> None:
         """Save the epoch: its weights if they are the best so far, then the state to go on from."""
-        self._refuse_superseded()
+        self.refuse_superseded()
         facts = {"sweep": self.plan.sweep_id, "trial": self.number, "threads": self.plan.threads}
         tasks = [entry.task for entry in data]
         self.history = [*self.history, _entry(result)]
