@@ -15,8 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.paths import artifact_root, tracking_uri
-from orchestrator.view import Column, ViewColumns, fallback_url, view_tag
+from model.files import write_json
+from orchestrator.leaderboard import TrialRecord
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Options, draft
+from orchestrator.resources import Machine
+from orchestrator.spec import load_sweep
+from orchestrator.tracking import Projection
+from orchestrator.view import VIEW_TAG, fallback_url
 from scripts.screenshot_leaderboard import CHROMIUM, ROWS, leaderboard_page
 
 pytestmark = pytest.mark.slow
@@ -33,46 +39,35 @@ WIDE_PX = 2600  # columns outside the window are not in the page at all
 # By trial number, so that neither the trials' order nor the order of their names is the leaderboard's.
 BEST_BY_TRIAL = (0.7012, 0.7191, 0.65, 0.708, 0.6902, 0.7134, 0.6981)
 BEST_FIRST = sorted(range(7), key=BEST_BY_TRIAL.__getitem__, reverse=True)
-NOT_YET = "verdict"  # a tag that no run has before the end of a sweep
-COLUMNS = ViewColumns(
-    scores=("rank", "best", "gap", "sentiment", "paraphrase", "similarity"),
-    verdicts=(NOT_YET,),
-    params=("heads.common_layers", "heads.task_layers"),
-)
-VIEW = view_tag(COLUMNS, created_at_ms=1_700_000_000_000)
 
 
-def write_sweep(uri, artifacts):
-    """Write the sweep's run and its seven trials, and return the experiment's id."""
+def write_sweep(out, encoder, data):
+    """Let the projection write exp4 with seven ended trials; return the experiment's id and its view's state."""
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param
 
-    client = MlflowClient(uri)
-    experiment = client.create_experiment("exp4", artifact_location=f"{artifacts}/exp4")
-    sweep = client.create_run(experiment, run_name="exp4", tags={"kind": "sweep"})
-    client.set_terminated(sweep.info.run_id)
-    for trial, best in enumerate(BEST_BY_TRIAL):
-        tags = {"kind": "trial", "trial": str(trial), "state": "completed"}
-        run = client.create_run(experiment, run_name=f"exp4-{trial:04d}", tags=tags)
-        metrics = {
-            "rank": BEST_FIRST.index(trial) + 1,
-            "best": best,
-            "gap": round(best - max(BEST_BY_TRIAL), 4),
-            "sentiment": 0.5,
-            "paraphrase": 0.8,
-            "similarity": 0.9,
-            "train_seconds": 212.4,
-            "trainable_params": 3_800_000,
-            "dev/score": best / 2,
-        }
-        client.log_batch(
-            run.info.run_id,
-            [Metric(name, float(value), 0, 0) for name, value in metrics.items()],
-            [Param("heads.common_layers", str(trial % 3)), Param("heads.task_layers", "1")],
-        )
-        client.set_terminated(run.info.run_id)
-    client.set_experiment_tag(experiment, *VIEW)
-    return experiment
+    options = Options(
+        name="exp4", profile="laptop", encoder=str(encoder), data=str(data), profile_settings={},
+        settings={"max_tokens": 64}, trials=None, max_dev_examples=None, seed=0, gpus_per_trial=None, cpus_per_trial=1,
+    )  # fmt: skip
+    plan = draft(load_sweep(ROOT / "search_spaces" / "exp4.py"), options, Machine(2, 0.0, "this machine")).plan
+    paths = SweepPaths(out, plan.name)
+    write_json(paths.plan, plan.to_dict())
+    write_json(paths.data_report, {})
+    projection = Projection(plan, paths, None)
+    projection.sync([ended_trial(plan, paths, number, best) for number, best in enumerate(BEST_BY_TRIAL)])
+    experiment = MlflowClient(projection.uri).get_experiment_by_name(plan.name)
+    return experiment.experiment_id, json.loads(json.loads(experiment.tags[VIEW_TAG])["state"])
+
+
+def ended_trial(plan, paths, number, best):
+    """Return a trial that ended with this score, and leave a checkpoint's folder for it."""
+    entry = {
+        "epoch": 1, "dev_score": best, "train_loss": 0.7, "learning_rate": 1e-3, "train_seconds": 212.4,
+        "scores": {"sentiment": 0.5, "paraphrase": 0.8, "similarity": 0.9}, "evaluation_seconds": 1.0,
+    }  # fmt: skip
+    found = {**entry, "checkpoint": "attempt-1/best-0001"}
+    write_json(paths.trial(number).root / found["checkpoint"] / "manifest.json", {"trial": number})
+    return TrialRecord(number, "completed", plan.configs[number], [entry], found, trainable_params=3_800_000)
 
 
 def free_port():
@@ -95,10 +90,10 @@ def await_line(process, printed, start):
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory):
-    """Serve a sweep of seven trials; give the interface's address, the experiment and the printed lines."""
+def board(tmp_path_factory, tiny_encoder, tiny_data):
+    """Serve a sweep of seven trials; give the interface's address, experiment, view and the printed lines."""
     out = tmp_path_factory.mktemp("runs")
-    experiment = write_sweep(tracking_uri(out), artifact_root(out))
+    experiment, view = write_sweep(out, tiny_encoder, tiny_data)
     port = free_port()
     command = [sys.executable, "-m", "orchestrator.serve", "--out", str(out), "--port", str(port)]
     printed = out / "printed"
@@ -108,7 +103,7 @@ def board(tmp_path_factory):
     try:
         lines = await_line(process, printed, "Ctrl-C")
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        yield f"http://127.0.0.1:{port}", experiment, lines
+        yield f"http://127.0.0.1:{port}", experiment, view, lines
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait(timeout=30)
@@ -123,7 +118,7 @@ def board(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(board):
     """Open the link that the server printed, in Chromium."""
-    _, _, lines = board
+    *_, lines = board
     (line,) = [line for line in lines if line.startswith("exp4 ")]
     with leaderboard_page(line.split()[-1], wait_rows=7, width_px=WIDE_PX) as opened:
         yield opened
@@ -140,13 +135,14 @@ def cells(page, key):
 def test_the_link_shows_exactly_the_trials_with_the_best_first(page):
     """The seven trials stand there by their best score; the sweep's own run does not."""
     assert page.locator(ROWS).count() == 7
-    assert cells(page, "attributes.`Run Name`") == [f"exp4-{trial:04d}" for trial in BEST_FIRST]
+    assert cells(page, "attributes.`Run Name`") == [f"{trial:04d}" for trial in BEST_FIRST]
     assert [float(text) for text in cells(page, "metrics.`best`")] == sorted(BEST_BY_TRIAL, reverse=True)
     assert cells(page, "metrics.`rank`") == [str(rank) for rank in range(1, 8)]
 
 
-def test_the_columns_stand_in_the_views_order_and_widths(page):
-    """From left to right stand the view's columns that a run has, and no others, as wide as the view says."""
+def test_the_columns_stand_in_the_views_order_and_widths(board, page):
+    """From left to right stand rank, scores and the params that vary, as wide as the view says."""
+    _, _, view, _ = board
     headers = page.locator(".ag-header-cell").evaluate_all(
         "headers => headers.map(h => [Number(h.getAttribute('aria-colindex')),"
         " h.getAttribute('col-id'), h.offsetWidth])"
@@ -154,11 +150,12 @@ def test_the_columns_stand_in_the_views_order_and_widths(page):
 
     _boxes, *shown = [(key, width_px) for _, key, width_px in sorted(headers)]
 
-    state = json.loads(json.loads(VIEW[1])["state"])
-    expected = [key for key in state["columnOrder"] if key != Column("tags", NOT_YET).key]
-    assert [key for key, _ in shown] == expected
-    assert dict(shown) == {key: state["columnWidths"][key] for key in expected}
-    assert [key for key, _ in shown][2:-1] == [c.key for c in COLUMNS.ordered() if c.name != NOT_YET]
+    assert [key for key, _ in shown] == view["columnOrder"]
+    assert dict(shown) == {key: view["columnWidths"][key] for key in view["columnOrder"]}
+    assert [key for key, _ in shown][2:10] == [
+        *(f"metrics.`{name}`" for name in ("rank", "best", "gap", "sentiment", "paraphrase", "similarity")),
+        *(f"params.`heads.{name}`" for name in ("common_layers", "task_layers")),
+    ]
 
 
 def test_nothing_stands_in_front_of_the_table(page):
@@ -169,7 +166,7 @@ def test_nothing_stands_in_front_of_the_table(page):
 
 def test_the_fallback_link_shows_the_same_rows_in_the_same_order(board, page):
     """Without the saved view, the plain link shows the trials by their best score too."""
-    ui_base, experiment, _ = board
+    ui_base, experiment, *_ = board
     tab = page.context.new_page()
     tab.add_init_script("localStorage.clear()")  # as a browser that has never seen the saved view
 
@@ -177,4 +174,4 @@ def test_the_fallback_link_shows_the_same_rows_in_the_same_order(board, page):
     tab.locator(ROWS).nth(6).wait_for()
 
     assert tab.locator(ROWS).count() == 7
-    assert cells(tab, "attributes.`Run Name`") == [f"exp4-{trial:04d}" for trial in BEST_FIRST]
+    assert cells(tab, "attributes.`Run Name`") == [f"{trial:04d}" for trial in BEST_FIRST]
