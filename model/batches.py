@@ -1,45 +1,13 @@
-"""Which examples make which step of an epoch, and their tensors."""
+"""Which examples make which step of an epoch."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.config import TrialConfig
-from model.tokens import PackedTokens
 
 Indices = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Sequences padded to the longest; an example's sequences stand next to each other."""
-
-    ids_BT: Tensor
-    types_BT: Tensor
-    lengths_B: Tensor
-    per_example: int
-
-
-def collate(tokens: PackedTokens, examples: Indices, device: torch.device) -> Batch:
-    """Return the examples' sequences as one padded batch."""
-    sides = np.arange(tokens.per_example)
-    sequences = (examples[:, None] * tokens.per_example + sides).reshape(-1)
-    starts, lengths = tokens.offsets[sequences], tokens.lengths[sequences]
-    steps = np.arange(lengths.max())
-    real = steps < lengths[:, None]
-    places = np.where(real, starts[:, None] + steps, 0)
-    ids = np.where(real, tokens.ids[places], 0).astype(np.int64)
-    types = np.where(real, tokens.types[places], 0).astype(np.int64)
-    return Batch(
-        torch.from_numpy(ids).to(device),
-        torch.from_numpy(types).to(device),
-        torch.from_numpy(lengths.astype(np.int64)).to(device),
-        tokens.per_example,
-    )
 
 
 def epoch_batches(sizes: Mapping[str, int], config: TrialConfig, epoch: int) -> list[tuple[str, Indices]]:

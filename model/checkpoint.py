@@ -13,18 +13,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.config import TrialConfig, config_from_dict, config_to_dict
-from model.evaluation import Evaluation, labels_from
+from model.evaluation import Evaluation, Examples, evaluate, labels_from, predict
 from model.files import DamagedFileError, new_folder, read_manifest, write_manifest
+from model.frozen_prefix import FrozenPrefix
 from model.multitask import MultitaskModel
 from model.tasks import Task
 from model.training import TaskData, TrainingState
-from model.weights import EncoderSource, load_encoder
+from model.weights import EncoderSource
 
-FORMAT = 1
+FORMAT = 2
 MODEL, OPTIMIZER, PREDICTIONS = "model.safetensors", "optimizer.safetensors", "predictions.parquet"
 
 
@@ -34,6 +36,16 @@ class Checkpoint:
 
     folder: Path
     manifest: Mapping[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        """Return the file of the trained tensors. Raises ValueError where it was released."""
+        if MODEL not in self.manifest["files"]:
+            raise ValueError(
+                f"{self.folder}: its weights were released to save space, its predictions are there; "
+                "--keep-checkpoints says how many of a sweep's best are kept"
+            )
+        return self.folder / MODEL
 
     @property
     def config(self) -> TrialConfig:
@@ -91,16 +103,42 @@ def load_state(checkpoint: Checkpoint) -> TrainingState:
         raise ValueError(f"{checkpoint.folder}: holds no optimizer state; training cannot go on from it")
     return TrainingState(
         checkpoint.manifest["epoch"],
-        load_file(checkpoint.folder / MODEL),
+        load_file(checkpoint.weights),
         load_file(checkpoint.folder / OPTIMIZER),
     )
 
 
-def load_model(checkpoint: Checkpoint, encoder: EncoderSource) -> MultitaskModel:
-    """Return the trained model: the checkpoint's tensors over the encoder it was trained from.
+@dataclass(frozen=True)
+class StoredModel:
+    """A trained model, ready to predict."""
+
+    model: MultitaskModel
+    prefix: FrozenPrefix
+
+    def predict(self, task: Task, examples: Examples) -> NDArray[np.float32]:
+        """Return outputs [examples, outputs], as they were at the checkpoint's evaluation."""
+        return predict(self.model, task, examples.tokens, self.prefix.inputs(examples.tokens))
+
+    def evaluate(self, tasks: Sequence[Task], data: Mapping[str, Examples]) -> Evaluation:
+        """Return the scores on labelled examples."""
+        inputs = {task.name: self.prefix.inputs(data[task.name].tokens) for task in tasks}
+        return evaluate(self.model, tasks, data, inputs)
+
+
+def load_model(checkpoint: Checkpoint, encoder: EncoderSource) -> StoredModel:
+    """Return the trained model: the checkpoint's tensors over the encoder it was trained from, on the CPU.
 
     Raises ValueError where the encoder at hand is another one.
     """
+    require_same_encoder(checkpoint, encoder)
+    prefix = FrozenPrefix(checkpoint.config, encoder, torch.device("cpu"))
+    model = MultitaskModel(checkpoint.config, checkpoint.tasks, prefix.top())
+    model.load_trained(load_file(checkpoint.weights))
+    return StoredModel(model.eval(), prefix)
+
+
+def require_same_encoder(checkpoint: Checkpoint, encoder: EncoderSource) -> None:
+    """Raise ValueError unless this is the encoder that the checkpoint was trained from."""
     trained, here = checkpoint.manifest["encoder"], encoder.identity()
     for part in ("weights", "tokenizer"):
         if here[part] != trained[part]:
@@ -108,9 +146,19 @@ def load_model(checkpoint: Checkpoint, encoder: EncoderSource) -> MultitaskModel
                 f"{checkpoint.folder}: was trained from encoder {trained['name']!r} ({part} {trained[part][:12]}…), "
                 f"not from {encoder.name!r} ({part} {here[part][:12]}…); see --encoder"
             )
-    model = MultitaskModel(checkpoint.config, checkpoint.tasks, load_encoder(encoder))
-    model.load_trained(load_file(checkpoint.folder / MODEL))
-    return model.eval()
+
+
+def release_weights(checkpoint: Checkpoint) -> int:
+    """Remove a checkpoint's trained tensors and keep what else it holds; return the bytes that came free.
+
+    The manifest is written first, without them: a crash in between leaves a file that nobody names.
+    """
+    weights = checkpoint.weights
+    facts = {key: value for key, value in checkpoint.manifest.items() if key != "files"}
+    size = weights.stat().st_size
+    write_manifest(checkpoint.folder, facts, without={MODEL})
+    weights.unlink()
+    return size
 
 
 def predictions_table(data: Sequence[TaskData], evaluation: Evaluation) -> pa.Table:

@@ -10,8 +10,10 @@ from pydantic.dataclasses import dataclass
 
 from model.tasks import LOSSES, Loss, PairEncoding, Task
 
+Precision = Literal["fp32", "bf16"]
+PrefixFormat = Literal["fp16", "fp32"]
 STRICT = ConfigDict(extra="forbid", strict=True)
-CONFIG_VERSION = 1
+CONFIG_VERSION = 2
 """Raised when a field changes its meaning: a sweep of another version is refused, not mixed."""
 
 
@@ -45,6 +47,11 @@ class TrialConfig:
     """Names in the registry of model/tasks.py; one name is the single-task baseline."""
     unfrozen_layers: Annotated[int, Field(ge=0)] | Literal["all"] = 2
     """How many top encoder layers train, 0..L; "all" means the embeddings too."""
+    prefix_dropout: bool = False
+    """True is the study's way: dropout in the frozen layers too, which are then computed anew at every step."""
+    prefix_format: PrefixFormat = "fp16"
+    """What the frozen layers' output is rounded to, kept or computed anew: half the size of fp32, worst relative
+    error of a gradient 3e-3."""
     train_pooler: bool = True
     """False with unfrozen_layers=0 trains the heads alone."""
     heads: HeadConfig = HeadConfig()
@@ -71,6 +78,8 @@ class TrialConfig:
     """Factor on the learning rate after each epoch."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """AdamW's decoupled decay on matrices; biases and LayerNorm are left out. The study's code has 0."""
+    precision: Precision = "fp32"
+    """Of matrix products; bf16 is about twice as fast where the processor has it. Weights and optimizer are fp32."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the heads' first weights, the order of the examples and batches, and dropout."""
 

@@ -1,16 +1,24 @@
 """BERT's encoder (Devlin et al. 2019, section 3; Vaswani et al. 2017 for a layer), to be read beside them.
 
-Shape letters: B sequences, T tokens of the longest, D hidden, H heads, K = D / H, F feed-forward width.
-Modules carry the names of published BERT checkpoints, so that loading is a strict load_state_dict.
+Three things differ from the papers' reading, none in what is computed: batches are packed without padding
+(model/packing.py), an encoder may be a part of one, cut at a depth, and the last layer is computed for [CLS] alone,
+since nothing else of it is pooled.
+
+Shape letters: B sequences, N tokens of all of them, G sequences of one group and T tokens of each, D hidden, H heads,
+K = D / H, F feed-forward width. Modules carry the names of published BERT checkpoints.
 """
 
-from typing import Annotated, Any, Literal, Self
+import hashlib
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
+
+from model.packing import Packing
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -62,12 +70,11 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, ids_BT: Tensor, types_BT: Tensor) -> Tensor:
-        """Return hidden states [B, T, D]."""
-        positions_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        hidden_BTD = self.word_embeddings(ids_BT) + self.token_type_embeddings(types_BT)
-        hidden_BTD = hidden_BTD + self.position_embeddings(positions_T)
-        out: Tensor = self.dropout(self.LayerNorm(hidden_BTD))
+    def forward(self, ids_N: Tensor, types_N: Tensor, positions_N: Tensor) -> Tensor:
+        """Return hidden states [N, D]."""
+        hidden_ND = self.word_embeddings(ids_N) + self.token_type_embeddings(types_N)
+        hidden_ND = hidden_ND + self.position_embeddings(positions_N)
+        out: Tensor = self.dropout(self.LayerNorm(hidden_ND))
         return out
 
 
@@ -82,16 +89,45 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden_BTD: Tensor, attend_B11T: Tensor) -> Tensor:
-        """Return the context [B, T, D]; `attend_B11T` is True at real tokens."""
-        query, key, value = (
-            project(hidden_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for project in (self.query, self.key, self.value)
-        )
-        context_BHTK = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=attend_B11T, dropout_p=self.dropout_rate if self.training else 0.0
-        )
-        return context_BHTK.transpose(1, 2).flatten(-2)
+    def forward(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        """Return the context [N, D] of every token."""
+        projections = (self.query, self.key, self.value)
+        weight = torch.cat([each.weight for each in projections])
+        bias = torch.cat([each.bias for each in projections])
+        projected = functional.linear(hidden_ND, weight, bias)  # one product of [N, D] with [D, 3D]
+        dropout = self.dropout_rate if self.training else 0.0
+        contexts = []
+        for group, padded in zip(packing.groups, packing.split(projected), strict=True):
+            query, key, value = padded.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [G, H, T, K]
+            mask = None if group.attend_GT is None else group.attend_GT[:, None, None]
+            context_GHTK = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+            contexts.append(context_GHTK.transpose(1, 2).flatten(-2))
+        return packing.join(contexts)
+
+    def of_first(self, hidden_ND: Tensor, first_BD: Tensor, packing: Packing) -> Tensor:
+        """Return the context [B, D] of each sequence's [CLS], without projecting any other token.
+
+        With one query a head, its score with token j is q.(W_k h_j + b_k) = (W_k^T q).h_j and a constant that the
+        softmax cancels; the context is W_v (sum_j a_j h_j) + b_v sum_j a_j, and sum_j a_j is 1 but for dropout.
+        """
+        heads, scale = (self.heads, -1), (hidden_ND.shape[-1] / self.heads) ** -0.5
+        key_HKD, value_HKD = (each.weight.unflatten(0, heads) for each in (self.key, self.value))
+        query_HBK = self.query(first_BD).unflatten(-1, heads).transpose(0, 1) * scale
+        absorbed_BHD = torch.bmm(query_HBK, key_HKD).transpose(0, 1)
+        parts = absorbed_BHD.split([group.sequences for group in packing.groups])
+        mixed, totals = [], []
+        for group, absorbed_GHD, hidden_GTD in zip(packing.groups, parts, packing.split(hidden_ND), strict=True):
+            scores_GHT = torch.bmm(absorbed_GHD, hidden_GTD.transpose(1, 2))
+            if group.attend_GT is not None:
+                scores_GHT = scores_GHT.masked_fill(~group.attend_GT[:, None], -torch.inf)
+            weights_GHT = functional.dropout(scores_GHT.softmax(-1, torch.float32), self.dropout_rate, self.training)
+            mixed.append(torch.bmm(weights_GHT.to(hidden_GTD.dtype), hidden_GTD))
+            totals.append(weights_GHT.sum(-1))
+        mixed_HBD, total_HB1 = torch.cat(mixed).transpose(0, 1), torch.cat(totals).T[..., None]
+        bias_H1K = self.value.bias.unflatten(0, heads)[:, None]
+        context_HBK = torch.bmm(mixed_HBD, value_HKD.transpose(1, 2)) + total_HB1 * bias_H1K
+        out: Tensor = context_HBK.transpose(0, 1).flatten(-2)
+        return out
 
 
 class Residual(nn.Module):
@@ -103,9 +139,9 @@ class Residual(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, branch: Tensor, block_input_BTD: Tensor) -> Tensor:
-        """Return LayerNorm(input + dropout(dense(branch)))."""
-        out: Tensor = self.LayerNorm(block_input_BTD + self.dropout(self.dense(branch)))
+    def forward(self, branch: Tensor, block_input: Tensor) -> Tensor:
+        """Return LayerNorm(input + dropout(dense(branch))), row by row."""
+        out: Tensor = self.LayerNorm(block_input + self.dropout(self.dense(branch)))
         return out
 
 
@@ -117,9 +153,15 @@ class Attention(nn.Module):
         self.self = SelfAttention(config)
         self.output = Residual(config, config.hidden_size)
 
-    def forward(self, hidden_BTD: Tensor, attend_B11T: Tensor) -> Tensor:
-        """Return hidden states [B, T, D]."""
-        out: Tensor = self.output(self.self(hidden_BTD, attend_B11T), hidden_BTD)
+    def forward(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        """Return hidden states [N, D]."""
+        out: Tensor = self.output(self.self(hidden_ND, packing), hidden_ND)
+        return out
+
+    def of_first(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        """Return the hidden states [B, D] of each sequence's [CLS]."""
+        first_BD = hidden_ND.index_select(0, packing.firsts_B)
+        out: Tensor = self.output(self.self.of_first(hidden_ND, first_BD, packing), first_BD)
         return out
 
 
@@ -130,9 +172,9 @@ class Intermediate(nn.Module):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
 
-    def forward(self, hidden_BTD: Tensor) -> Tensor:
-        """Return gelu(dense(hidden)) [B, T, F]; the exact gelu, by erf, as BERT's."""
-        return functional.gelu(self.dense(hidden_BTD))
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return gelu(dense(hidden)), D to F; the exact gelu, by erf, as BERT's."""
+        return functional.gelu(self.dense(hidden))
 
 
 class Layer(nn.Module):
@@ -144,19 +186,25 @@ class Layer(nn.Module):
         self.intermediate = Intermediate(config)
         self.output = Residual(config, config.intermediate_size)
 
-    def forward(self, hidden_BTD: Tensor, attend_B11T: Tensor) -> Tensor:
-        """Return hidden states [B, T, D]."""
-        attended_BTD = self.attention(hidden_BTD, attend_B11T)
-        out: Tensor = self.output(self.intermediate(attended_BTD), attended_BTD)
+    def forward(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        """Return hidden states [N, D]."""
+        return self._feed_forward(self.attention(hidden_ND, packing))
+
+    def of_first(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        """Return the hidden states [B, D] of each sequence's [CLS]: forward(...)[firsts], for the price of B rows."""
+        return self._feed_forward(self.attention.of_first(hidden_ND, packing))
+
+    def _feed_forward(self, attended: Tensor) -> Tensor:
+        out: Tensor = self.output(self.intermediate(attended), attended)
         return out
 
 
 class Layers(nn.Module):
-    """The stack of layers, under a checkpoint's name `encoder.layer.N`."""
+    """Consecutive layers, under a checkpoint's name `encoder.layer.N`."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, numbers: range) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layer = nn.ModuleDict({str(number): Layer(config) for number in numbers})
 
 
 class Pooler(nn.Module):
@@ -166,63 +214,77 @@ class Pooler(nn.Module):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden_BTD: Tensor) -> Tensor:
+    def forward(self, first_BD: Tensor) -> Tensor:
         """Return the pooled vector [B, D]."""
-        return torch.tanh(self.dense(hidden_BTD[:, 0]))
+        return torch.tanh(self.dense(first_BD))
 
 
 class Encoder(nn.Module):
-    """BERT: embeddings, layers, pooler."""
+    """BERT, or a part of it cut at a depth.
 
-    def __init__(self, config: EncoderConfig) -> None:
+    Depth d is after d layers; depth 0 is after the embeddings. `start=d` leaves out what lies below depth d, and
+    takes hidden states in place of tokens; `stop=d` leaves out what lies above, the pooler included.
+    """
+
+    def __init__(self, config: EncoderConfig, *, start: int | None = None, stop: int | None = None) -> None:
         super().__init__()
-        self.config = config
-        self.embeddings = Embeddings(config)
-        self.encoder = Layers(config)
-        self.pooler = Pooler(config)
-        self.frozen_layers: int | None = None
+        layers = config.num_hidden_layers
+        for depth in (start, stop):
+            if depth is not None and not 0 <= depth <= layers:
+                raise ValueError(f"an encoder of {layers} layers has no depth {depth}")
+        self.config, self.start, self.stop = config, start, stop
+        self.embeddings = Embeddings(config) if start is None else None
+        self.encoder = Layers(config, range(start or 0, layers if stop is None else stop))
+        self.pooler = Pooler(config) if stop is None else None
 
-    def freeze_below(self, unfrozen_layers: int | Literal["all"]) -> None:
-        """Freeze the embeddings and all layers but the top `unfrozen_layers`; "all" freezes nothing.
+    @property
+    def layers(self) -> list[Layer]:
+        """Return the layers that this part has, bottom first."""
+        return list(self.encoder.layer.values())  # type: ignore[arg-type]
 
-        What is frozen takes no gradient and stays in eval mode (no dropout) when the rest trains.
-        """
-        layers = self.config.num_hidden_layers
-        if unfrozen_layers == "all":
-            self.frozen_layers = None
-        elif 0 <= unfrozen_layers <= layers:
-            self.frozen_layers = layers - unfrozen_layers
-        else:
-            raise ValueError(f"unfrozen_layers is {unfrozen_layers}; the encoder has {layers} layers")
-        self.requires_grad_(requires_grad=True)
-        for module in self.frozen_modules():
-            module.requires_grad_(requires_grad=False)
-        self.train(self.training)
+    def embed(self, ids_N: Tensor, types_N: Tensor, packing: Packing) -> Tensor:
+        """Return the hidden states [N, D] at depth 0."""
+        assert self.embeddings is not None, "this part of the encoder begins above the embeddings"
+        out: Tensor = self.embeddings(ids_N, types_N, packing.positions_N)
+        return out
 
-    def frozen_modules(self) -> list[nn.Module]:
-        """Return the modules of the frozen prefix, bottom first."""
-        if self.frozen_layers is None:
-            return []
-        return [self.embeddings, *self.encoder.layer[: self.frozen_layers]]
+    def hidden_states(self, hidden_ND: Tensor, packing: Packing) -> Iterator[Tensor]:
+        """Yield the hidden states [N, D] after each layer that this part has."""
+        for layer in self.layers:
+            hidden_ND = layer(hidden_ND, packing)
+            yield hidden_ND
 
-    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002  (torch's signature)
-        """Set training mode, but for the frozen prefix."""
-        super().train(mode)
-        for module in self.frozen_modules():
-            module.eval()
-        return self
+    def first(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        """Return the hidden states [B, D] of [CLS] after the last layer, in packed order."""
+        if not self.layers:
+            return hidden_ND.index_select(0, packing.firsts_B)
+        *below, last = self.layers
+        for layer in below:
+            hidden_ND = layer(hidden_ND, packing)
+        return last.of_first(hidden_ND, packing)
 
-    def forward(self, ids_BT: Tensor, types_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return hidden states [B, T, D] after the last layer and the pooled vector [B, D].
+    def pooled(self, hidden_ND: Tensor, packing: Packing) -> Tensor:
+        """Return the pooled vectors [B, D], in the batch's order."""
+        assert self.pooler is not None, "this part of the encoder ends below the pooler"
+        out: Tensor = self.pooler(self.first(hidden_ND, packing))
+        return out.index_select(0, packing.restore_B)
 
-        Token t of sequence b is real where t < lengths_B[b]; what stands beyond has no effect on real ones.
-        """
-        positions_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        attend_B11T = (positions_T < lengths_B[:, None])[:, None, None]
-        hidden_BTD = self.embeddings(ids_BT, types_BT)
-        for layer in self.encoder.layer:
-            hidden_BTD = layer(hidden_BTD, attend_B11T)
-        return hidden_BTD, self.pooler(hidden_BTD)
+    def part(self, *, start: int | None = None, stop: int | None = None) -> "Encoder":
+        """Return a copy of a part of this encoder; no random number is drawn for weights that it would not keep."""
+        with torch.device("meta"):
+            part = Encoder(self.config, start=start, stop=stop)
+        own = self.state_dict()
+        part.load_state_dict({name: own[name].clone() for name in part.state_dict()}, assign=True)
+        return part
+
+    @property
+    def weights_sha256(self) -> str:
+        """Return a hash of the weights as they are now."""
+        found = hashlib.sha256()
+        for name, tensor in self.state_dict().items():
+            found.update(name.encode())
+            found.update(tensor.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
         """Draw random weights as BERT's authors did: normal, biases 0, LayerNorm 1. For tests and shapes."""
@@ -235,6 +297,30 @@ class Encoder(nn.Module):
                     parameter.zero_()
                 else:
                     parameter.normal_(0.0, deviation, generator=generator)
+
+
+class EncoderParts(Protocol):
+    """Where parts of an encoder come from: one in memory, or a checked folder (model/weights.py)."""
+
+    @property
+    def config(self) -> EncoderConfig:
+        """Return the whole encoder's config."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """Return what tells these weights from others."""
+
+    def part(self, *, start: int | None = None, stop: int | None = None) -> Encoder:
+        """Return a part, with weights of its own that may be trained."""
+
+
+def frozen_depth(unfrozen_layers: int | Literal["all"], layers: int) -> int | None:
+    """Return the depth below which nothing trains, None where everything does. Raises ValueError beyond the layers."""
+    if unfrozen_layers == "all":
+        return None
+    if not 0 <= unfrozen_layers <= layers:
+        raise ValueError(f"unfrozen_layers is {unfrozen_layers}; the encoder has {layers} layers")
+    return layers - unfrozen_layers
 
 
 def parse_encoder_config(values: Any) -> EncoderConfig:

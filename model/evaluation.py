@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.batches import collate
+from model.inputs import Inputs
 from model.multitask import MultitaskModel
 from model.tasks import METRICS, Array, Task, overall_score
 from model.tokens import PackedTokens
 
-EVALUATION_BATCH = 64
-"""Examples a batch; sorted by length, so that little is padded."""
+EVALUATION_ROWS = 2_048
+"""Tokens a batch."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,11 @@ class Evaluation:
     """Task name to outputs [examples, outputs], in the examples' order."""
 
 
-def evaluate(model: MultitaskModel, tasks: Sequence[Task], data: Mapping[str, Examples]) -> Evaluation:
-    """Return the scores on labelled examples; the model is left in eval mode."""
-    outputs = {task.name: predict(model, task, data[task.name].tokens, len(data[task.name])) for task in tasks}
+def evaluate(
+    model: MultitaskModel, tasks: Sequence[Task], data: Mapping[str, Examples], inputs: Mapping[str, Inputs]
+) -> Evaluation:
+    """Return the scores on labelled examples, whose inputs are given by task; the model is left in eval mode."""
+    outputs = {task.name: predict(model, task, data[task.name].tokens, inputs[task.name]) for task in tasks}
     scores = {task.name: score(task, outputs[task.name], data[task.name].labels) for task in tasks}
     return Evaluation(scores, overall_score(tasks, scores), outputs)
 
@@ -64,15 +66,11 @@ def labels_from(task: Task, outputs: NDArray[np.float32]) -> Array:
 
 
 @torch.inference_mode()
-def predict(model: MultitaskModel, task: Task, tokens: PackedTokens, examples: int) -> NDArray[np.float32]:
-    """Return outputs [examples, outputs] in fp32, in the examples' order."""
+def predict(model: MultitaskModel, task: Task, tokens: PackedTokens, inputs: Inputs) -> NDArray[np.float32]:
+    """Return outputs [examples, outputs] in fp32, in the examples' order; equal sequences are encoded once."""
     model.eval()
-    device = next(model.parameters()).device
-    longest = tokens.lengths.reshape(examples, tokens.per_example).max(axis=1)
-    order = np.argsort(longest, kind="stable")
-    width = task.outputs
-    found = np.empty((examples, width), dtype=np.float32)
-    for start in range(0, examples, EVALUATION_BATCH):
-        chosen = order[start : start + EVALUATION_BATCH]
-        found[chosen] = model(task, collate(tokens, chosen, device)).float().cpu().numpy()
-    return found
+    distinct = tokens.distinct
+    parts = [model.pooled(inputs.batch(sequences)) for sequences in tokens.chunks(distinct.sequences, EVALUATION_ROWS)]
+    pooled_SD = torch.cat(parts)[torch.from_numpy(distinct.index).to(model.device)]
+    outputs: NDArray[np.float32] = model(task, pooled_SD, tokens.per_example).cpu().numpy()
+    return outputs

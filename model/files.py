@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,12 @@ def new_folder(folder: Path) -> Iterator[Path]:
     _flush_folder(folder.parent)
 
 
-def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+def write_manifest(folder: Path, facts: Mapping[str, Any], *, without: Collection[str] = ()) -> None:
     """Write manifest.json: the facts given, the sha256 of every other file in the folder, and one of all that."""
     files = {
         path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
-        if path.name != MANIFEST
+        if path.name != MANIFEST and path.name not in without
     }
     said = {**facts, "files": files}
     # Through JSON first, so that what is hashed is what will be read.

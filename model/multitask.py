@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.batches import Batch
 from model.config import TrialConfig, loss_of
-from model.encoder import Encoder
+from model.encoder import Encoder, frozen_depth
 from model.heads import Heads
+from model.inputs import Batch
+from model.precision import autocast
 from model.tasks import Loss, Task
 
 
@@ -17,20 +18,35 @@ class MultitaskModel(nn.Module):
     """A shared encoder (`bert`, the name of published checkpoints) under task heads."""
 
     def __init__(self, config: TrialConfig, tasks: Sequence[Task], encoder: Encoder) -> None:
-        """Build the heads with the config's seed and freeze what the config freezes."""
+        """Build the heads with the config's seed; of the encoder, or the part given, freeze what the config freezes."""
         super().__init__()
         self.bert = encoder
+        self.precision = config.precision
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.heads = Heads(config, tasks, encoder.config.hidden_size)
-        self.bert.freeze_below(config.unfrozen_layers)
-        self.bert.pooler.requires_grad_(config.train_pooler)
+        for module in _frozen_modules(config, encoder):
+            module.requires_grad_(requires_grad=False)
 
-    def forward(self, task: Task, batch: Batch) -> Tensor:
-        """Return the task's outputs [examples, outputs]."""
-        _, pooled_BD = self.bert(batch.ids_BT, batch.types_BT, batch.lengths_B)
-        out: Tensor = self.heads(task, pooled_BD.unflatten(0, (-1, batch.per_example)))
-        return out
+    @property
+    def device(self) -> torch.device:
+        """Return where the model lies."""
+        return next(self.parameters()).device
+
+    def pooled(self, batch: Batch) -> Tensor:
+        """Return the pooled vectors [sequences, hidden] in fp32."""
+        with autocast(self.device, self.precision):
+            hidden_ND = batch.hidden_ND
+            if hidden_ND is None:
+                assert batch.tokens is not None
+                hidden_ND = self.bert.embed(*batch.tokens, batch.packing)
+            return self.bert.pooled(hidden_ND, batch.packing).float()
+
+    def forward(self, task: Task, pooled_SD: Tensor, per_example: int) -> Tensor:
+        """Return the task's outputs [examples, outputs] in fp32 from its sequences' pooled vectors."""
+        with autocast(self.device, self.precision):
+            out: Tensor = self.heads(task, pooled_SD.unflatten(0, (-1, per_example)))
+        return out.float()
 
     def trained_tensors(self) -> dict[str, Tensor]:
         """Return the parameters that train, by name: what a checkpoint holds."""
@@ -46,6 +62,18 @@ class MultitaskModel(nn.Module):
             if own[name].shape != tensor.shape:
                 raise ValueError(f"checkpoint's {name} is {list(tensor.shape)}, expected {list(own[name].shape)}")
             own[name].copy_(tensor)
+
+
+def _frozen_modules(config: TrialConfig, encoder: Encoder) -> list[nn.Module]:
+    """Return what of an encoder, or of a part, the config freezes."""
+    depth = frozen_depth(config.unfrozen_layers, encoder.config.num_hidden_layers)
+    frozen: list[nn.Module] = []
+    if depth is not None:
+        frozen += [module for module in (encoder.embeddings,) if module is not None]
+        frozen += [layer for number, layer in encoder.encoder.layer.items() if int(number) < depth]
+    if not config.train_pooler and encoder.pooler is not None:
+        frozen.append(encoder.pooler)
+    return frozen
 
 
 def count(config: TrialConfig, tasks: Sequence[Task], encoder: Encoder) -> tuple[int, int]:

@@ -4,8 +4,11 @@ A sequence is [CLS] a [SEP], or [CLS] a [SEP] b [SEP] with token types 0 and 1 f
 is encoded separately makes two sequences, a and b in turn.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +39,67 @@ class PackedTokens:
         """Return the number of sequences."""
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each sequence."""
         return np.diff(self.offsets)
+
+    @cached_property
+    def content_sha256(self) -> str:
+        """Return a hash of all that a model sees of these sequences, and of their order."""
+        found = hashlib.sha256()
+        for values in (self.offsets, self.ids, self.types):
+            found.update(f"{values.dtype}{len(values)}".encode())
+            found.update(np.ascontiguousarray(values).tobytes())
+        return found.hexdigest()
+
+    @cached_property
+    def distinct(self) -> "Distinct":
+        """Return the sequences without their repetitions."""
+        first: dict[bytes, int] = {}
+        found = np.empty(len(self), np.int64)
+        for i, (start, end) in enumerate(pairwise(self.offsets.tolist())):
+            content = self.ids[start:end].tobytes() + self.types[start:end].tobytes()
+            found[i] = first.setdefault(content, i)
+        sequences = np.fromiter(first.values(), np.int64, len(first))
+        sequences = sequences[np.argsort(self.lengths[sequences], kind="stable")]
+        place = np.empty(len(self), np.int64)
+        place[sequences] = np.arange(len(sequences))
+        return Distinct(sequences, place[found])
+
+    def sequences_of(self, examples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the examples' sequences, an example's next to each other."""
+        return (examples[:, None] * self.per_example + np.arange(self.per_example)).reshape(-1)
+
+    def rows(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places in `ids` of these sequences' tokens, end to end."""
+        return spans(self.offsets[sequences], self.lengths[sequences])
+
+    def chunks(self, sequences: NDArray[np.int64], rows: int) -> Iterator[NDArray[np.int64]]:
+        """Yield these sequences in turn, so many at a time that their tokens are at most `rows`, or one alone."""
+        ends = np.cumsum(self.lengths[sequences])
+        start = 0
+        while start < len(sequences):
+            before = int(ends[start - 1]) if start else 0
+            end = max(start + 1, int(np.searchsorted(ends, before + rows, side="right")))
+            yield sequences[start:end]
+            start = end
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Which sequences of a split differ: what they have in common is computed once."""
+
+    sequences: NDArray[np.int64]
+    """The first of each, by ascending length."""
+    index: NDArray[np.int64]
+    """Of every sequence, the place in `sequences` of its like."""
+
+
+def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return start, start + 1, ... of each span, end to end."""
+    before = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
 
 
 def tokens_key(split: Split, encoding: PairEncoding, tokenizer_sha256: str, max_tokens: int) -> str:

@@ -11,17 +11,22 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.batches import collate, epoch_batches
+from model.batches import Indices, epoch_batches
 from model.config import TrialConfig, encoding_of
 from model.data import Corpus, Split
-from model.encoder import Encoder
+from model.encoder import EncoderParts
 from model.evaluation import Evaluation, Examples, evaluate
+from model.frozen_prefix import FrozenPrefix
+from model.inputs import Inputs
 from model.multitask import MultitaskModel, weighted_loss
+from model.prefix_cache import PrefixCache
 from model.tasks import Task
 from model.tokens import packed_tokens
 
 ADAM_EPSILON = 1e-6
 """The course code's."""
+STEPS_BETWEEN_LOOKS = 32
+"""Steps after which the losses are looked at: each look makes the program wait for a GPU."""
 
 
 class DivergedError(ArithmeticError):
@@ -103,32 +108,36 @@ def tokenized(
 def fine_tune(
     config: TrialConfig,
     data: Sequence[TaskData],
-    encoder: Encoder,
+    encoder: EncoderParts,
     *,
     device: torch.device | str = "cpu",
     resume: TrainingState | None = None,
+    cache: PrefixCache | None = None,
 ) -> Iterator[EpochResult]:
-    """Train for the config's epochs and yield the result of each; the encoder's weights are changed in place.
+    """Train for the config's epochs and yield the result of each; the encoder given is left as it is.
 
-    The same config, data, encoder, device and thread count give the same results, also through `resume`.
-    Raises DivergedError at the step where the loss stops being finite.
+    The same config, data, encoder, device and thread count give the same results: through `resume`, and with the
+    frozen layers' states in the cache or without. Raises DivergedError where the loss stops being finite.
     """
     tasks = [entry.task for entry in data]
-    model = MultitaskModel(config, tasks, encoder).to(device)
+    prefix = FrozenPrefix(config, encoder, torch.device(device), cache)
+    model = MultitaskModel(config, tasks, prefix.top()).to(device)
     if resume is not None:
         model.load_trained(resume.weights)
-    optimizer = _adamw(model, config)
+    optimizer = adamw(model, config)
     if resume is not None:
         _load_optimizer(optimizer, model, resume.optimizer)
+    train_inputs = {entry.task.name: prefix.inputs(entry.train.tokens) for entry in data}
+    dev_inputs = {entry.task.name: prefix.inputs(entry.dev.tokens) for entry in data}
     dev = {entry.task.name: entry.dev for entry in data}
     for epoch in range(resume.epoch + 1 if resume else 1, config.epochs + 1):
         learning_rate = config.learning_rate * config.learning_rate_decay ** (epoch - 1)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
         started = time.monotonic()
-        train_loss = _train_epoch(model, optimizer, config, data, epoch)
+        train_loss = _train_epoch(model, optimizer, config, data, train_inputs, epoch)
         trained = time.monotonic()
-        evaluation = evaluate(model, tasks, dev)
+        evaluation = evaluate(model, tasks, dev, dev_inputs)
         for task in tasks:
             if not np.isfinite(evaluation.outputs[task.name]).all():
                 raise DivergedError(
@@ -150,40 +159,45 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     config: TrialConfig,
     data: Sequence[TaskData],
+    inputs: Mapping[str, Inputs],
     epoch: int,
 ) -> float:
     """Take the epoch's steps; return the mean loss. Dropout depends on seed and epoch alone."""
     model.train()
     torch.manual_seed(config.seed * 1_000_003 + epoch)
-    device = next(model.parameters()).device
     by_name = {entry.task.name: entry for entry in data}
     labels = {}
     for entry in data:
         assert entry.train.labels is not None, f"{entry.task.name}: training examples have labels"
-        labels[entry.task.name] = torch.from_numpy(entry.train.labels).float().to(device)
-    total, steps = 0.0, 0
-    for name, examples in epoch_batches({n: len(e.train) for n, e in by_name.items()}, config, epoch):
+        labels[entry.task.name] = torch.from_numpy(entry.train.labels).float().to(model.device)
+    batches = epoch_batches({n: len(e.train) for n, e in by_name.items()}, config, epoch)
+    losses = torch.zeros(len(batches), dtype=torch.float64, device=model.device)
+    for step, (name, examples) in enumerate(batches):
         entry = by_name[name]
-        outputs = model(entry.task, collate(entry.train.tokens, examples, device))
-        loss = weighted_loss(config, entry.task, outputs, labels[name][torch.from_numpy(examples).to(device)])
-        value = loss.item()
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the loss of {name} is {value} at epoch {epoch}, step {steps + 1}; "
-                f"{_smaller(optimizer.param_groups[0]['lr'])}"
-            )
+        sequences = entry.train.tokens.sequences_of(examples)
+        outputs = model(entry.task, model.pooled(inputs[name].batch(sequences)), entry.train.tokens.per_example)
+        loss = weighted_loss(config, entry.task, outputs, labels[name][torch.from_numpy(examples).to(model.device)])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
-        total, steps = total + value, steps + 1
-    return total / steps
+        losses[step] = loss.detach()
+        if (step + 1) % STEPS_BETWEEN_LOOKS == 0 or step + 1 == len(batches):
+            _refuse_divergence(losses[: step + 1].tolist(), batches, epoch, optimizer.param_groups[0]["lr"])
+    return float(losses.mean())
+
+
+def _refuse_divergence(losses: list[float], batches: Sequence[tuple[str, Indices]], epoch: int, rate: float) -> None:
+    for step, ((name, _), value) in enumerate(zip(batches, losses, strict=False), start=1):
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss of {name} is {value} at epoch {epoch}, step {step}; {_smaller(rate)}")
 
 
 def _smaller(learning_rate: float) -> str:
     return f"the learning rate is {learning_rate:g}, a smaller one may hold"
 
 
-def _adamw(model: MultitaskModel, config: TrialConfig) -> torch.optim.Optimizer:
+def adamw(model: MultitaskModel, config: TrialConfig) -> torch.optim.Optimizer:
+    """Return the optimizer of what trains: fused, with the course code's epsilon."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},

@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from model.encoder import Encoder, EncoderConfig, parse_encoder_config
 from model.files import sha256_of
@@ -46,6 +44,10 @@ class EncoderSource:
     def tokenizer(self) -> Tokenizer:
         """Return the encoder's tokenizer, checked against its embedding rows."""
         return load_tokenizer(self.folder / "tokenizer.json", vocab_size=self.config.vocab_size)
+
+    def part(self, *, start: int | None = None, stop: int | None = None) -> Encoder:
+        """Return the encoder, or a part of it, loaded anew."""
+        return load_encoder(self, start=start, stop=stop)
 
     def identity(self) -> dict[str, Any]:
         """Return what tells this encoder from another, wherever its folder lies."""
@@ -102,17 +104,16 @@ def check_folder(
     return EncoderSource(name, folder, config, sha256, sha256_of(folder / "tokenizer.json"), revision)
 
 
-def load_encoder(source: EncoderSource) -> Encoder:
-    """Return the encoder with its weights in fp32 on the CPU, every key accounted for."""
+def load_encoder(source: EncoderSource, *, start: int | None = None, stop: int | None = None) -> Encoder:
+    """Return the encoder, or a part of it, in fp32 on the CPU; reads no tensor that the part does not have."""
     with torch.device("meta"):
-        encoder = Encoder(source.config)
-    tensors = {_usual_name(key): tensor.float() for key, tensor in load_file(source.folder / WEIGHTS).items()}
-    encoder.load_state_dict(
-        {key: tensor for key, tensor in tensors.items() if not key.startswith(NOT_THE_ENCODER)},
-        strict=True,
-        assign=True,
-    )
-    return encoder
+        encoder = Encoder(source.config, start=start, stop=stop)
+    wanted = encoder.state_dict().keys()
+    with safe_open(str(source.folder / WEIGHTS), framework="pt") as file:
+        keys = [key for key in list(file.keys()) if _usual_name(key) in wanted]
+        tensors = {_usual_name(key): file.get_tensor(key).float() for key in keys}
+    encoder.load_state_dict(tensors, strict=True, assign=True)
+    return encoder.requires_grad_(requires_grad=True)
 
 
 def load_tokenizer(path: Path, *, vocab_size: int) -> Tokenizer:
@@ -197,8 +198,3 @@ def _instead_of(folder: Path, file: str) -> str:
             "safetensors.torch.save_file(state_dict, 'model.safetensors') where you trust it"
         )
     return f"{file} not found; expected config.json + {WEIGHTS} + tokenizer.json"
-
-
-def count_parameters(tensors: Mapping[str, Tensor]) -> int:
-    """Return the number of scalars in the tensors."""
-    return sum(tensor.numel() for tensor in tensors.values())

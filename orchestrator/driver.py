@@ -40,7 +40,11 @@ class Driver:
         number = report["number"]
         for entry in report["history"]:
             self._study.report(number, entry["epoch"], entry["dev_score"])
-        if not report["done"]:
+        if "note" in report:
+            self._publish({"event": "note", "trial": number, "text": report["note"]})
+        elif "prefix" in report:
+            self._publish({"event": "prefix", "trial": number, "share": report["prefix"]})
+        elif not report["done"]:
             self._publish({"event": "epoch", "trial": number, "history": report["history"], "best": report["best"]})
         elif report["state"] == "completed":
             self._study.end(number, "completed", best=report["best"]["dev_score"])

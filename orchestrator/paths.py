@@ -109,6 +109,11 @@ class SweepPaths:
         """Return the folder of the packed token ids, shared by all sweeps."""
         return self.out / "cache" / "tokens"
 
+    @property
+    def prefix_cache(self) -> Path:
+        """Return the folder of the frozen layers' states, shared by all sweeps."""
+        return self.out / "cache" / "prefix"
+
     def trial(self, number: int) -> TrialPaths:
         """Return the paths of a trial."""
         return TrialPaths(self.root / "trials" / f"{number:04d}")

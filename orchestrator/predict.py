@@ -28,10 +28,11 @@ def predict(
 ) -> None:
     """Write a model's predictions for the dev and test files, and its dev score beside the recorded one."""
     from orchestrator.errors import BAD_INPUT, SweepError
+    from orchestrator.stored import fetch
 
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            _predict(_folder(model, runs, tracking_uri, Path(temporary)), data, out, encoder)
+            _predict(fetch(model, runs, tracking_uri, Path(temporary)), data, out, encoder)
     except (SweepError, ValueError) as error:
         if debug:
             raise
@@ -39,28 +40,12 @@ def predict(
         raise typer.Exit(error.exit_code if isinstance(error, SweepError) else BAD_INPUT) from error
 
 
-def _folder(model: str, runs: Path, tracking_uri: str | None, temporary: Path) -> Path:
-    """Return the checkpoint's folder, fetched from MLflow where it is not one already."""
-    if Path(model).is_dir():
-        return Path(model)
-    from orchestrator import paths
-    from orchestrator.errors import SweepError
-    from orchestrator.tracking import fetch_model
-
-    uri = tracking_uri or paths.tracking_uri(runs.resolve())
-    store = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not store.is_file():
-        raise SweepError(f"model {model!r}: no such folder, and no MLflow store at {store}; see --runs")
-    return fetch_model(model, uri, temporary)
-
-
 def _predict(folder: Path, data: str | None, out: Path, encoder: str | None) -> None:
     import torch
 
     from model.checkpoint import load_model, open_checkpoint
     from model.data import SAMPLE, DataError, Split, load_split
-    from model.evaluation import Examples, evaluate
-    from model.evaluation import predict as outputs_of
+    from model.evaluation import Examples
     from model.predictions import prediction_path, write_predictions
     from model.training import tokenized
     from model.weights import find_encoder
@@ -78,7 +63,7 @@ def _predict(folder: Path, data: str | None, out: Path, encoder: str | None) -> 
 
     dev = {task.name: load_split(place, task, "dev") for task in checkpoint.tasks}
     capped = {name: split.capped(manifest["max_dev_examples"]) for name, split in dev.items()}
-    evaluation = evaluate(model, checkpoint.tasks, {name: examples(split) for name, split in capped.items()})
+    evaluation = model.evaluate(checkpoint.tasks, {name: examples(split) for name, split in capped.items()})
     for task in checkpoint.tasks:
         splits = [dev[task.name]]
         try:
@@ -87,7 +72,7 @@ def _predict(folder: Path, data: str | None, out: Path, encoder: str | None) -> 
             print(f"no test predictions for {task.name}: {error}", file=sys.stderr)
         for split in splits:
             path = prediction_path(out, task, split.name)
-            write_predictions(path, task, split.ids, outputs_of(model, task, examples(split).tokens, len(split)))
+            write_predictions(path, task, split.ids, model.predict(task, examples(split)))
             print(f"{path}  {len(split):,} predictions")
     scores = ", ".join(f"{name} {score!r}" for name, score in evaluation.scores.items())
     print(f"dev score {evaluation.overall!r} ({scores})")

@@ -1,7 +1,7 @@
 """What a person, or a program, sees while a sweep runs: a live table, plain lines, or JSON lines.
 
-Events are plain dicts with "event": started, epoch, completed or failed; --json ends with finished. On a terminal one
-table is kept current; without one each event is a line; with --json each is an object on stdout.
+Events are plain dicts with "event": started, prefix, note, epoch, completed or failed; --json ends with finished.
+On a terminal one table is kept current; without one each event is a line; with --json each is an object on stdout.
 """
 
 import json
@@ -41,6 +41,8 @@ class Progress:
         self._console = Console(highlight=False, markup=False, emoji=False)
         self._started = clock()
         self._running: dict[int, list[dict[str, Any]]] = {}
+        self._prefix: dict[int, float] = {}
+        self._notes: list[str] = []
         self._begun: dict[int, float] = {}
         self._ended: dict[int, Mapping[str, Any]] = {}
         self._configs: dict[int, dict[str, Any]] = {n: flatten(c) for n, c in enumerate(plan.configs)}
@@ -59,21 +61,8 @@ class Progress:
 
     def publish(self, event: dict[str, Any]) -> None:
         """Take one event."""
-        number = event.get("trial", -1)
-        if event["event"] == "started":
-            self._running[number] = []
-            if "config" in event:
-                self._configs[number] = flatten(event["config"])
-            self._begun[number] = self._clock()
-        elif event["event"] == "epoch":
-            if number in self._ended:  # a report that came late
-                return
-            self._running[number] = event["history"]
-        else:
-            if number in self._ended:
-                return
-            self._running.pop(number, None)
-            self._ended[number] = event
+        if not self._take(event):
+            return
         if self._mode == "json":
             shown = {k: v for k, v in event.items() if k != "history"}
             if event.get("history"):
@@ -81,6 +70,33 @@ class Progress:
             print(json.dumps(shown), flush=True)
         elif self._mode == "lines":
             self._console.print(self._line(event), soft_wrap=True)
+
+    def _take(self, event: dict[str, Any]) -> bool:
+        """Learn from an event; return whether it is worth telling."""
+        number, kind = event.get("trial", -1), event["event"]
+        if number in self._ended and kind != "started":  # a report that came late
+            return False
+        if kind == "started":
+            self._running[number] = []
+            if "config" in event:
+                self._configs[number] = flatten(event["config"])
+            self._begun[number] = self._clock()
+        elif kind == "prefix":
+            last = self._prefix.get(number, -1.0)
+            self._prefix[number] = event["share"]
+            return self._mode != "lines" or int(event["share"] * 4) > int(last * 4)  # a line a quarter
+        elif kind == "note":
+            known = event["text"] in self._notes  # every trial of a node meets the same
+            self._notes += [] if known else [event["text"]]
+            return not known
+        elif kind == "epoch":
+            self._running[number] = event["history"]
+            self._prefix.pop(number, None)
+        else:
+            self._running.pop(number, None)
+            self._prefix.pop(number, None)
+            self._ended[number] = event
+        return True
 
     def already_ended(self, number: int, event: Mapping[str, Any]) -> None:
         """Count a trial that ended before this command was started."""
@@ -90,6 +106,8 @@ class Progress:
         number = event["trial"]
         said = {
             "started": "started",
+            "prefix": f"computing the frozen layers once, {event.get('share', 0):.0%}",
+            "note": f"note: {event.get('text')}",
             "epoch": "",
             "completed": "completed",
             "failed": f"failed ({event.get('failure')}): {' '.join(str(event.get('error')).split())}",
@@ -138,16 +156,18 @@ class Progress:
         columns = ("trial", "epoch", "dev", "best", *(path.rpartition(".")[2] for path in self._plan.varies))
         rows = [self._row(number, history) for number, history in sorted(self._running.items())]
         best = self._best()
-        foot = f"best {best[1]:.3f} trial {best[0]:04d} · " if best else ""
+        foot = "".join(f"note: {note}\n" for note in self._notes)
+        foot += f"best {best[1]:.3f} trial {best[0]:04d} · " if best else ""
         return Group(head, Fitting(columns, rows), Text(f"{foot}Ctrl-C: stop; the same command continues", style="dim"))
 
     def _row(self, number: int, history: list[dict[str, Any]]) -> list[str]:
         config = self._configs.get(number, {})
         done, epochs = len(history), self._epochs(number)
         scores = [entry["dev_score"] for entry in history]
+        bar = f"{done}/{epochs} " + (BAR * done + "▁" * (epochs - done) if epochs <= 20 else "")
         return [
             f"{number:04d}",
-            f"{done}/{epochs} " + (BAR * done + "▁" * (epochs - done) if epochs <= 20 else ""),
+            f"frozen layers {self._prefix[number]:.0%}" if number in self._prefix else bar,
             f"{scores[-1]:.3f}" if scores else "",
             f"{max(scores):.3f}" if scores else "",
             *(value_text(config.get(path, "")) for path in self._plan.varies),

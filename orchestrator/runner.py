@@ -19,6 +19,7 @@ from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.resources import Machine
 from orchestrator.searcher import StudySearcher
+from orchestrator.trial import Execution
 from orchestrator.worker import SweepTrial
 
 CONNECT_TIMEOUT_S = 20
@@ -70,7 +71,7 @@ def connect(address: str) -> Machine:
     return Machine(int(found.get("CPU", 0)), found.get("GPU", 0.0), f"Ray at {address}")
 
 
-def run(plan: Plan, paths: SweepPaths, driver: Driver, at_once: int) -> bool:
+def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_once: int) -> bool:
     """Run the sweep's trials until the study's total is reached; return whether a signal stopped them before."""
     signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune has its own handler, the default would kill us
     before = {number: signal.getsignal(number) for number in STOPPING}
@@ -78,7 +79,7 @@ def run(plan: Plan, paths: SweepPaths, driver: Driver, at_once: int) -> bool:
     tuner = tune.Tuner(
         tune.with_resources(SweepTrial, {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial}),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(driver, plan, paths),
+            search_alg=StudySearcher(driver, plan, paths, execution),
             num_samples=-1,
             max_concurrent_trials=at_once,
             reuse_actors=True,

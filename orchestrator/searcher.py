@@ -1,7 +1,7 @@
 """Ray Tune's face of the driver: proposals go out, reports come in."""
 
 import json
-import uuid
+from dataclasses import asdict
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -10,19 +10,20 @@ from model.config import config_to_dict
 from orchestrator.driver import Driver
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
+from orchestrator.trial import Execution
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
     """Gives Tune the study's trials. Holds nothing that a restart needs: the study and the folders do."""
 
-    def __init__(self, driver: Driver, plan: Plan, paths: SweepPaths) -> None:
+    def __init__(self, driver: Driver, plan: Plan, paths: SweepPaths, execution: Execution) -> None:
         """Serve one run of one sweep."""
         super().__init__(metric="epoch", mode="max")
         self._driver: Driver | None = driver
         self._plan = plan
         self._paths = paths
         self._numbers: dict[str, int] = {}
-        self._session = uuid.uuid4().hex
+        self._execution = execution
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial's config as plain values, or that there is none left."""
@@ -37,7 +38,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             "plan": self._plan.to_dict(),
             "out": str(self._paths.out),
             "number": proposal.number,
-            "session": self._session,
+            "execution": asdict(self._execution),
             "config": config_to_dict(proposal.config),
         }
 

@@ -30,7 +30,7 @@ from orchestrator.resources import Machine, too_large
 from orchestrator.spec import load_sweep
 from orchestrator.study import TrialStudy
 from orchestrator.tracking import Projection, ProjectionThread, first_line
-from orchestrator.trial import run_trial
+from orchestrator.trial import Execution, run_trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,8 @@ class Request:
     gpus_per_trial: float | None
     cpus_per_trial: float | None
     concurrent: int | None
+    prefix_cache_gb: float
+    keep_checkpoints: int
     dry_run: bool
     local: bool
     as_json: bool
@@ -89,7 +91,7 @@ def run(request: Request) -> int:
         return errors.DONE
     if not request.address:  # writes a token under OUT: not before everything given is known to be right
         ray_environment.prepare(paths.out, None)
-    with _hold(paths, request.name):
+    with hold(paths):
         if request.new:
             _put_aside(paths)
         plan = settle(paths.plan, drafted.plan)
@@ -97,7 +99,7 @@ def run(request: Request) -> int:
         if not paths.data_report.exists():
             write_json(paths.data_report, data_report(drafted.corpus, drafted.encoder.tokenizer()))
         study = TrialStudy(paths.study_uri, plan, loaded.sweep.space)
-        projection = Projection(plan, paths, request.tracking_uri)
+        projection = Projection(plan, paths, request.tracking_uri, request.keep_checkpoints)
         at_once = concurrency(plan, machine, request.concurrent)
         console.print(show.header(plan, machine, at_once, why), soft_wrap=True)
         console.print(f"  leaderboard  {projection.link}", soft_wrap=True)
@@ -134,22 +136,23 @@ def _run_trials(
             thread.wake()
 
         driver = Driver(study, paths, publish)
+        execution = Execution(uuid.uuid4().hex, int(request.prefix_cache_gb * 1e9))
         try:
             if request.local:
-                return _run_first(driver, plan, paths)
+                return _run_first(driver, plan, paths, execution)
             from orchestrator import runner
 
             with runner.cluster(request.address, machine):
-                return runner.run(plan, paths, driver, at_once)
+                return runner.run(plan, paths, driver, execution, at_once)
         finally:
             thread.close()
 
 
-def _run_first(driver: Driver, plan: Plan, paths: SweepPaths) -> bool:
+def _run_first(driver: Driver, plan: Plan, paths: SweepPaths, execution: Execution) -> bool:
     """Run the first trial that is open in this process, where a debugger sees it."""
     proposal = driver.propose()
     if proposal is not None:
-        for report in run_trial(plan, paths, proposal.number, proposal.config, uuid.uuid4().hex):
+        for report in run_trial(plan, paths, proposal.number, proposal.config, execution):
             driver.record(report)
     return False
 
@@ -215,7 +218,7 @@ def _machine(address: str | None) -> Machine:
 
 
 @contextlib.contextmanager
-def _hold(paths: SweepPaths, name: str) -> Iterator[None]:
+def hold(paths: SweepPaths) -> Iterator[None]:
     """Hold the sweep's name: one driver a sweep. The kernel lets go when the holder dies, however it dies."""
     paths.out.mkdir(parents=True, exist_ok=True)
     holder = paths.lock.with_suffix(".holder")
@@ -228,7 +231,7 @@ def _hold(paths: SweepPaths, name: str) -> Iterator[None]:
         except (OSError, ValueError):
             who = {"host": "this machine", "pid": "?", "since": "?"}
         raise RunningElsewhereError(
-            f"sweep {name!r} is running already on {who['host']}, pid {who['pid']}, since {who['since']}; "
+            f"sweep {paths.name!r} is running already on {who['host']}, pid {who['pid']}, since {who['since']}; "
             "the same command goes on when that one ends, --name gives another sweep"
         ) from error
     try:

@@ -45,6 +45,12 @@ def sweep(
     gpus_per_trial: Annotated[float | None, typer.Option(min=0, help="1 where there are GPUs.")] = None,
     cpus_per_trial: Annotated[float | None, typer.Option(min=0.1, help="The cores shared out by default.")] = None,
     concurrent: Annotated[int | None, typer.Option(min=1, help="At most so many trials at once.")] = None,
+    keep_checkpoints: Annotated[
+        int, typer.Option(min=1, help="Keep the weights of so many best trials, and of every registered one.")
+    ] = 10,
+    prefix_cache_gb: Annotated[
+        float, typer.Option(min=0, help="Limit of the frozen layers' cache; 0: compute them at every step.")
+    ] = 50.0,
     seed: Annotated[
         int | None,
         typer.Option(min=0, max=2**32 - 1, help="Of every trial, and of the sampler; the file's own, and 0."),
@@ -72,7 +78,8 @@ def sweep(
             file=path, name=_name(name or path.stem), profile=profile.value, data=data, encoder=encoder,
             settings=settings, trials=trials, max_dev_examples=max_dev_examples, seed=seed or 0, new=new, out=_out(out),
             tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
-            cpus_per_trial=cpus_per_trial, concurrent=concurrent, dry_run=dry_run, local=local,
+            cpus_per_trial=cpus_per_trial, concurrent=concurrent,
+            prefix_cache_gb=prefix_cache_gb, keep_checkpoints=keep_checkpoints, dry_run=dry_run, local=local,
             as_json=as_json, quiet=quiet,
         )  # fmt: skip
         code = run(request)

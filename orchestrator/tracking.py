@@ -21,6 +21,7 @@ from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.leaderboard import TrialRecord, leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
+from orchestrator.retention import kept_trials, release
 from orchestrator.view import DEFAULT_UI, ViewColumns, leaderboard_url, view_tag
 
 SETTINGS = {
@@ -48,20 +49,25 @@ from mlflow.artifacts import download_artifacts  # noqa: E402
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag, ViewType  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode  # noqa: E402
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # noqa: E402
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
 BEST_DEV = "best-dev"
 FETCH_INTERVAL_S = 1.0
+ALL = 2**62
 
 
 class Projection:
     """One sweep in MLflow: an experiment, a run for the sweep, a run for each trial, the best in the registry."""
 
-    def __init__(self, plan: Plan, paths: SweepPaths, uri: str | None) -> None:
-        """Find or create the experiment. Raises UnreachableError before any work is done."""
-        self._plan, self._paths = plan, paths
+    def __init__(self, plan: Plan, paths: SweepPaths, uri: str | None, keep: int = ALL) -> None:
+        """Find or create the experiment; store the weights of the best `keep` trials, and of registered ones.
+
+        Raises UnreachableError before any work is done.
+        """
+        self._plan, self._paths, self._keep = plan, paths, keep
         self.uri = uri or places.tracking_uri(paths.out)
         self._artifacts = None if uri else places.artifact_root(paths.out)
         self._client = _client(self.uri)
@@ -70,6 +76,7 @@ class Projection:
         self._logged_epochs: dict[int, int] = {}
         self._shown: dict[int, dict[str, float]] = {}
         self._ended: set[int] = set()
+        self._released: set[int] = set()
         self._registered: int | None = None
         try:
             self._experiment = self._find_experiment()
@@ -111,10 +118,12 @@ class Projection:
         board = leaderboard(self._plan, self._paths, trials, self._runs)
         for row in board["rows"]:
             self._sync_summary(row)
+        kept = kept_trials(board, self._keep, self._registered_trials())
         for trial in trials:
             if trial.state != "running" and trial.number not in self._ended:
-                self._end(trial)
+                self._end(trial, with_model=trial.number in kept)
         self._register_best(board["rows"])
+        self._release(board)
 
     def finish(self, board: Mapping[str, Any], verdict: str) -> None:
         """Close the sweep's run with its leaderboard and a description in a few lines."""
@@ -229,9 +238,9 @@ class Projection:
             self._client.log_batch(self._runs[number], metrics=[Metric(k, v, now, 0) for k, v in changed.items()])
             self._shown[number] = self._shown.get(number, {}) | changed
 
-    def _end(self, trial: TrialRecord) -> None:
+    def _end(self, trial: TrialRecord, *, with_model: bool) -> None:
         run = self._runs[trial.number]
-        if trial.state == "completed":
+        if trial.state == "completed" and with_model:
             self._log_model(trial, run)
         tags = {"state": trial.state} | ({"failure": f"{trial.failure}: {trial.error}"} if trial.failure else {})
         self._client.log_batch(run, tags=[RunTag(key, value[:5000]) for key, value in tags.items()])
@@ -277,6 +286,27 @@ class Projection:
             )
         self._client.set_registered_model_alias(name, BEST_DEV, version.version)
         self._registered = number
+
+    def _registered_trials(self) -> set[int]:
+        """Return the trials whose checkpoints are versions of the sweep's registered model."""
+        numbers = {run: number for number, run in self._runs.items()}
+        versions = self._client.search_model_versions(f"name = '{self._plan.name}'")
+        return {numbers[version.run_id] for version in versions if version.run_id in numbers}
+
+    def _release(self, board: Mapping[str, Any]) -> None:
+        """Let go of the weights that are not to be kept: in MLflow, then in the trials' folders."""
+        completed = [row["trial"] for row in board["rows"] if row["rank"] is not None]
+        if len(completed) <= self._keep:
+            return
+        kept = kept_trials(board, self._keep, self._registered_trials())
+        for number in set(completed) - kept - self._released:
+            for model in self._client.search_logged_models(
+                [self._experiment], f"source_run_id = '{self._runs[number]}'"
+            ):
+                get_artifact_repository(model.artifact_location).delete_artifacts()
+                self._client.delete_logged_model(model.model_id)
+            self._released.add(number)
+        release(self._paths, board, kept)
 
 
 class ProjectionThread:

@@ -1,6 +1,7 @@
 """One trial in one process: it goes on from what lies in its folder, and leaves its verdict there."""
 
 import json
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +12,16 @@ from typing import Any
 import torch
 
 from model.checkpoint import Checkpoint, load_state, predictions_table, save_checkpoint
-from model.config import TrialConfig
+from model.config import TrialConfig, config_from_dict
 from model.data import Corpus, load_corpus
+from model.encoder import Encoder, EncoderConfig, frozen_depth
 from model.files import canonical_json, write_text
+from model.frozen_prefix import FrozenPrefix
 from model.multitask import count
+from model.prefix_cache import PrefixCache, PrefixCacheError
 from model.tasks import Task
 from model.training import DivergedError, EpochResult, TaskData, fine_tune, prepare
-from model.weights import EncoderSource, find_encoder, load_encoder
+from model.weights import EncoderSource, find_encoder
 from orchestrator.paths import SweepPaths, TrialPaths, best_folder, state_folder
 from orchestrator.plan import Plan
 from orchestrator.trial_files import latest_state, prune, read_verdict, write_verdict
@@ -28,6 +32,10 @@ FRUITLESS_ATTEMPTS = 4
 """So many starts in a row without an epoch between them end a trial: its process dies whatever is done."""
 
 
+PREFIX_REPORTS_S = 2.0
+"""Seconds between two reports while the frozen layers' states are computed."""
+
+
 class SupersededError(RuntimeError):
     """A newer attempt at this trial has begun: this process is a leftover and writes nothing more."""
 
@@ -36,20 +44,30 @@ class InfrastructureError(RuntimeError):
     """The process of a trial died again and again before an epoch ended."""
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How one run of the driver runs its trials: nothing that results follow from."""
+
+    session: str
+    """Names the driver's run: attempts that die under one and the same are held against the trial."""
+    prefix_cache_bytes: int
+    """Limit of the prefix cache; 0 for none."""
+
+
 def run_trial(
-    plan: Plan, paths: SweepPaths, number: int, config: TrialConfig, session: str = "local"
+    plan: Plan, paths: SweepPaths, number: int, config: TrialConfig, execution: Execution
 ) -> Iterator[dict[str, Any]]:
     """Train one trial from where its folder says it stands; yield a report after each epoch.
 
-    The first report of a resumed trial repeats the last epoch that was saved, without training. The last
-    report has done=True; the verdict lies in the folder before it is given. A failure of the trial itself
-    (divergence, memory, code) is a verdict, not an exception. `session` names the driver's run: attempts that
-    die under one and the same are held against the trial, those that a person stopped are not.
+    The first report of a resumed trial repeats the last epoch that was saved, without training. Reports with
+    "prefix" tell how far the frozen layers' states are computed, one with "note" what a person should know. The
+    last report has done=True; the verdict lies in the folder before it is given. A failure of the trial itself
+    (divergence, memory, code) is a verdict, not an exception.
     """
     folder = paths.trial(number)
     verdict = read_verdict(folder)
     if verdict is None:
-        run = _Run(plan, paths, number, config, session)
+        run = _Run(plan, paths, number, config, execution)
         try:
             yield from run.epochs()
             verdict = run.completed()
@@ -89,14 +107,15 @@ class Material:
 
     encoder: EncoderSource
     corpus: Corpus
+    cache: PrefixCache
 
 
 class _Run:
     """One attempt at a trial: its history so far and its best epoch."""
 
-    def __init__(self, plan: Plan, paths: SweepPaths, number: int, config: TrialConfig, session: str) -> None:
+    def __init__(self, plan: Plan, paths: SweepPaths, number: int, config: TrialConfig, execution: Execution) -> None:
         self.plan, self.paths, self.number, self.config = plan, paths, number, config
-        self.session = session
+        self.execution = execution
         self.folder = paths.trial(number)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
@@ -107,21 +126,23 @@ class _Run:
         """Yield a report for the state that was found, if any, and for each epoch trained but the last."""
         resumed = latest_state(self.folder)
         self.attempt = attempt = self.folder.new_attempt()
-        write_text(attempt / SESSION, self.session)
+        write_text(attempt / SESSION, self.execution.session)
         if resumed:
             self.history, self.best = list(resumed.manifest["history"]), dict(resumed.manifest["best"])
             yield self._report()
-        _refuse_fruitless(self.folder, resumed, self.session)
+        _refuse_fruitless(self.folder, resumed, self.execution.session)
         torch.set_num_threads(self.plan.threads)
-        material = _material(canonical_json(self.plan.to_dict()))
-        data = self._data(material)
-        encoder = load_encoder(material.encoder)
-        self.parameters = count(self.config, [entry.task for entry in data], encoder)
         if self.plan.gpus_per_trial and not torch.cuda.is_available():
             raise InfrastructureError("the plan gives each trial a GPU and torch sees none here: driver, or CPU build?")
-        device = "cuda" if self.plan.gpus_per_trial else "cpu"
+        device = torch.device("cuda" if self.plan.gpus_per_trial else "cpu")
+        material = _material(canonical_json(self.plan.to_dict()), self.paths.prefix_cache)
+        data = self._data(material)
+        with torch.device("meta"):
+            self.parameters = count(self.config, [entry.task for entry in data], Encoder(material.encoder.config))
+        cache = self._limited(material.cache)
+        yield from self._prefix(data, FrozenPrefix(self.config, material.encoder, device, cache))
         start = load_state(resumed) if resumed else None
-        for result in fine_tune(self.config, data, encoder, device=device, resume=start):
+        for result in fine_tune(self.config, data, material.encoder, device=device, resume=start, cache=cache):
             self._save(attempt, data, material, result)
             if result.epoch < self.config.epochs:
                 yield self._report()
@@ -142,8 +163,25 @@ class _Run:
         if self.attempt is not None and self.folder.attempts()[-1] != self.attempt:
             raise SupersededError(f"{self.attempt} is over: {self.folder.attempts()[-1].name} has begun")
 
-    def _report(self) -> dict[str, Any]:
-        return {"number": self.number, "history": self.history, "best": self.best, "done": False}
+    def _report(self, **more: Any) -> dict[str, Any]:
+        return {"number": self.number, "history": self.history, "best": self.best, "done": False, **more}
+
+    def _limited(self, cache: PrefixCache) -> PrefixCache | None:
+        """Return the process's cache under the limit of this run, or None where there is to be none."""
+        cache.limit_bytes = self.execution.prefix_cache_bytes
+        return cache if cache.limit_bytes else None
+
+    def _prefix(self, data: list[TaskData], prefix: FrozenPrefix) -> Iterator[dict[str, Any]]:
+        """Compute the frozen layers' states that this node lacks; yield reports while it lasts."""
+        splits = [examples.tokens for entry in data for examples in (entry.train, entry.dev)]
+        said = time.monotonic()
+        try:
+            for share in prefix.build(splits, _depths_alike(self.plan, self.config, prefix.encoder.config)):
+                if time.monotonic() - said > PREFIX_REPORTS_S:
+                    said = time.monotonic()
+                    yield self._report(prefix=share)
+        except PrefixCacheError as error:
+            yield self._report(note=f"{error}; frozen layers are computed at every step")
 
     def _data(self, material: Material) -> list[TaskData]:
         source = material.encoder
@@ -213,8 +251,22 @@ def _entry(result: EpochResult) -> dict[str, Any]:
     }
 
 
+def _depths_alike(plan: Plan, config: TrialConfig, shape: EncoderConfig) -> set[int]:
+    """Return the freeze depths of the listed configs that read the same states: one pass gives them all."""
+    own = {name: getattr(config, name) for name in _STATES_FOLLOW_FROM}
+    others = [config_from_dict(values) for values in plan.configs]
+    alike = [other for other in others if {name: getattr(other, name) for name in _STATES_FOLLOW_FROM} == own]
+    depths = {frozen_depth(other.unfrozen_layers, shape.num_hidden_layers) for other in alike}
+    return {depth for depth in depths if depth is not None}
+
+
+_STATES_FOLLOW_FROM = (
+    "tasks", "pair_encoding", "max_tokens", "max_train_examples", "precision", "prefix_format", "prefix_dropout"
+)  # fmt: skip
+
+
 @lru_cache(maxsize=1)
-def _material(plan_json: str) -> Material:
+def _material(plan_json: str, prefix_cache: Path) -> Material:
     """Return data and encoder of a plan, checked to be those that were planned; kept in the process."""
     plan = Plan(**json.loads(plan_json))
     encoder = find_encoder(plan.encoder["given"])
@@ -225,7 +277,7 @@ def _material(plan_json: str) -> Material:
         for name, split in splits.items():
             if split.content_hash() != plan.data["content"][f"{task}/{name}"]:
                 raise ValueError(f"{split.source}: changed since the sweep was planned")
-    return Material(encoder, corpus)
+    return Material(encoder, corpus, PrefixCache(prefix_cache))
 
 
 def _refuse_fruitless(folder: TrialPaths, resumed: Checkpoint | None, session: str) -> None:

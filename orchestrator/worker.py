@@ -10,7 +10,7 @@ from ray import tune
 from model.config import config_from_dict
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
-from orchestrator.trial import run_trial
+from orchestrator.trial import Execution, run_trial
 
 
 class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
@@ -19,10 +19,11 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
     _reports: Iterator[dict[str, Any]]
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start on a trial; `config` holds plain values: plan, out, number, config, session."""
+        """Start on a trial; `config` holds plain values: plan, out, number, config, execution."""
         plan = Plan(**config["plan"])
         paths = SweepPaths(Path(config["out"]), plan.name)
-        self._reports = run_trial(plan, paths, config["number"], config_from_dict(config["config"]), config["session"])
+        execution = Execution(**config["execution"])
+        self._reports = run_trial(plan, paths, config["number"], config_from_dict(config["config"]), execution)
 
     def step(self) -> dict[str, Any]:
         """Return the next report."""

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from model.config import HeadConfig, TrialConfig
 from model.data import load_corpus
-from model.encoder import Encoder
+from model.encoder import Encoder, EncoderConfig
 from model.tasks import TASKS
+from model.tokens import PackedTokens
 from model.training import prepare
 from model.weights import find_encoder, load_encoder, load_tokenizer
 
@@ -72,3 +75,60 @@ def fresh_encoder(tiny_source):
         return encoder
 
     return fresh
+
+
+@pytest.fixture(scope="session")
+def random_encoder():
+    """Return a function that gives an encoder of a shape with random weights, biases and LayerNorms included."""
+
+    def drawn(seed=0, deviation=0.02, **shape):
+        encoder = Encoder(EncoderConfig(model_type="bert", **shape))
+        encoder.initialise(seed, deviation)
+        draw = torch.Generator().manual_seed(seed + 1)
+        with torch.no_grad():
+            for name, parameter in encoder.named_parameters():
+                if name.endswith("bias") or "LayerNorm" in name:
+                    parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=deviation)
+        return encoder
+
+    return drawn
+
+
+@pytest.fixture(scope="session")
+def random_tokens():
+    """Return a function that gives sequences of these lengths, with random ids from 1 on and random types."""
+
+    def drawn(lengths, vocab_size=50, *, types=2, per_example=1, seed=0):
+        draw = np.random.default_rng(seed)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        ids = draw.integers(1, vocab_size, offsets[-1], dtype=np.int32)
+        return PackedTokens(ids, draw.integers(0, types, offsets[-1], dtype=np.int8), offsets, per_example)
+
+    return drawn
+
+
+@pytest.fixture(scope="session")
+def unpacked():
+    """Return a function that gives the rows of each sequence of a batch, in the batch's order."""
+
+    def in_order(rows, packing):
+        parts = rows.split(packing.lengths.tolist())
+        return [parts[place] for place in packing.restore_B.tolist()]
+
+    return in_order
+
+
+@pytest.fixture(scope="session")
+def padded():
+    """Return a function that gives sequences as transformers takes them: padded with zeros, and a mask of the rest."""
+
+    def beside_each_other(tokens, sequences):
+        lengths, rows = tokens.lengths[sequences], tokens.rows(np.asarray(sequences))
+        real = torch.arange(int(lengths.max())) < torch.from_numpy(lengths)[:, None]
+        found = {"attention_mask": real.long()}
+        for name, values in (("input_ids", tokens.ids), ("token_type_ids", tokens.types)):
+            found[name] = torch.zeros(real.shape, dtype=torch.int64)
+            found[name][real] = torch.from_numpy(values[rows].astype(np.int64))
+        return found
+
+    return beside_each_other

@@ -10,9 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.batches import collate, epoch_batches
+from model.batches import epoch_batches
 from model.config import TrialConfig
-from model.tokens import PackedTokens
 
 SIZES = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.integers(1, 200), min_size=1)
 STUDY = {"sentiment": 8_544, "paraphrase": 141_506, "similarity": 6_040}
@@ -136,32 +135,3 @@ def test_annealing_over_a_single_epoch_is_proportional_to_size():
     counts = steps(epoch_batches({"a": 320, "b": 640}, config(sampling="annealed", epochs=1), 1))
 
     assert counts == {"a": 10, "b": 20}
-
-
-def packed(lengths, per_example):
-    """Return packed sequences with ids 1, 2, 3, ... all through."""
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    ids = np.arange(1, offsets[-1] + 1, dtype=np.int32)
-    return PackedTokens(ids, (ids % 2).astype(np.int8), offsets, per_example)
-
-
-@settings(max_examples=40)
-@given(st.data(), st.integers(1, 2))
-def test_a_batch_holds_its_sequences_padded_with_zeros(data, per_example):
-    """Row i * per_example + side is that example's sequence, zeros beyond its length."""
-    examples = data.draw(st.integers(1, 5))
-    lengths = data.draw(st.lists(st.integers(2, 9), min_size=examples * per_example, max_size=examples * per_example))
-    chosen = data.draw(st.lists(st.integers(0, examples - 1), min_size=1, max_size=4))
-    tokens = packed(lengths, per_example)
-
-    batch = collate(tokens, np.array(chosen), torch.device("cpu"))
-
-    rows = [example * per_example + side for example in chosen for side in range(per_example)]
-    assert batch.lengths_B.tolist() == [lengths[row] for row in rows]
-    assert batch.ids_BT.shape == batch.types_BT.shape == (len(rows), max(lengths[row] for row in rows))
-    assert batch.per_example == per_example
-    for i, row in enumerate(rows):
-        own = slice(tokens.offsets[row], tokens.offsets[row + 1])
-        padding = [0] * (batch.ids_BT.shape[1] - lengths[row])
-        assert batch.ids_BT[i].tolist() == tokens.ids[own].tolist() + padding
-        assert batch.types_BT[i].tolist() == tokens.types[own].tolist() + padding

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from model.checkpoint import load_model, load_state, open_checkpoint, predictions_table, save_checkpoint
 from model.config import TrialConfig
-from model.evaluation import evaluate, labels_from
+from model.evaluation import labels_from
 from model.files import DamagedFileError
 from model.training import fine_tune
 from model.weights import EncoderSource, find_encoder
@@ -76,7 +76,7 @@ def test_a_loaded_model_predicts_the_same_bits(run, saved):
     """Outputs and scores of the loaded model are those of the epoch it was saved in."""
     checkpoint = open_checkpoint(saved)
 
-    found = evaluate(load_model(checkpoint, run.source), checkpoint.tasks, run.dev)
+    found = load_model(checkpoint, run.source).evaluate(checkpoint.tasks, run.dev)
 
     assert found.scores == run.result.dev.scores
     assert found.overall == run.result.dev.overall
@@ -84,11 +84,42 @@ def test_a_loaded_model_predicts_the_same_bits(run, saved):
         assert np.array_equal(found.outputs[task], outputs)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"unfrozen_layers": "all"},
+        {"unfrozen_layers": 3},
+        {"unfrozen_layers": 0},
+        {"unfrozen_layers": 0, "train_pooler": False},
+        {"prefix_dropout": True},
+        {"prefix_format": "fp32"},
+        {"precision": "bf16"},
+    ],
+    ids=lambda changes: " ".join(f"{field}={value}" for field, value in changes.items()),
+)
+def test_a_model_of_any_depth_and_precision_predicts_the_same_bits(
+    run, fresh_encoder, tiny_task_data, tmp_path, changes
+):
+    """Whatever was frozen, and whatever it was rounded to, is the same again when the model is loaded."""
+    config = replace(run.config, epochs=1, **changes)
+    trained = Trained(config, run.source, fresh_encoder(), tiny_task_data(config))
+    checkpoint = open_checkpoint(trained.save(tmp_path / "best", with_optimizer=False))
+
+    found = load_model(checkpoint, run.source).evaluate(checkpoint.tasks, trained.dev)
+
+    assert found.scores == trained.result.dev.scores
+    assert all(np.array_equal(found.outputs[t], outputs) for t, outputs in trained.result.dev.outputs.items())
+
+
 def test_a_loaded_model_is_in_eval_mode(run, saved):
     """No dropout is left on: the same input gives the same output twice."""
-    model = load_model(open_checkpoint(saved), run.source)
+    stored = load_model(open_checkpoint(saved), run.source)
+    task = run.tasks[0]
 
-    assert not any(module.training for module in model.modules())
+    first, second = (stored.predict(task, run.dev[task.name]) for _ in range(2))
+
+    assert not any(module.training for part in (stored.model, stored.prefix.below) for module in part.modules())
+    assert np.array_equal(first, second)
 
 
 def test_the_manifest_gives_config_tasks_and_facts_back(run, saved):
@@ -206,9 +237,9 @@ def test_a_missing_folder_is_refused(tmp_path):
 
 def test_another_format_is_refused_with_both_numbers(run, tmp_path):
     """A checkpoint of a later version says so."""
-    folder = run.save(tmp_path / "later", facts={"format": 2})
+    folder = run.save(tmp_path / "later", facts={"format": 3})
 
-    with pytest.raises(DamagedFileError, match="format 2; this version reads 1"):
+    with pytest.raises(DamagedFileError, match="format 3; this version reads 2"):
         open_checkpoint(folder)
 
 
@@ -239,10 +270,10 @@ def test_the_same_encoder_elsewhere_is_accepted(saved, tiny_encoder, tmp_path):
     """The hash decides, not the folder's name."""
     moved = Path(shutil.copytree(tiny_encoder, tmp_path / "moved"))
 
-    model = load_model(open_checkpoint(saved), find_encoder(str(moved)))
+    stored = load_model(open_checkpoint(saved), find_encoder(str(moved)))
 
     assert torch.equal(
-        model.bert.embeddings.word_embeddings.weight,
+        stored.prefix.below.embeddings.word_embeddings.weight,
         load_file(tiny_encoder / "model.safetensors")["embeddings.word_embeddings.weight"],
     )
 

@@ -49,6 +49,9 @@ OF_EACH_FIELD = {
     "learning_rate": st.floats(0, 1, exclude_min=True, exclude_max=True),
     "learning_rate_decay": st.floats(0, 1, exclude_min=True),
     "weight_decay": RATES,
+    "prefix_dropout": st.booleans(),
+    "prefix_format": st.sampled_from(["fp16", "fp32"]),
+    "precision": st.sampled_from(["fp32", "bf16"]),
     "seed": st.integers(0, 2**32 - 1),
 }
 CONFIGS = st.builds(TrialConfig, **OF_EACH_FIELD)

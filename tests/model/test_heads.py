@@ -12,6 +12,7 @@ from torch import nn
 from model.config import HeadConfig, TrialConfig
 from model.encoder import BERT_BASE, Encoder
 from model.heads import Heads
+from model.inputs import TokenInputs
 from model.multitask import MultitaskModel, count, loss_function, weighted_loss
 from model.tasks import TASKS
 
@@ -256,16 +257,14 @@ def test_a_loss_weight_scales_its_task_alone(weight):
 
 def test_the_model_joins_an_examples_vectors(fresh_encoder, tiny_task_data, tiny_config):
     """The model's output for a separate pair is the heads' on the encoder's two pooled vectors."""
-    from model.batches import collate
-
     model = MultitaskModel(tiny_config, ALL, fresh_encoder()).eval()
     pairs = next(entry for entry in tiny_task_data(tiny_config) if entry.task is PARAPHRASE).dev.tokens
-    batch = collate(pairs, torch.arange(4).numpy(), torch.device("cpu"))
+    batch = TokenInputs(pairs, torch.device("cpu")).batch(pairs.sequences_of(torch.arange(4).numpy()))
 
     with torch.no_grad():
-        _, vectors = model.bert(batch.ids_BT, batch.types_BT, batch.lengths_B)
+        vectors = model.bert.pooled(model.bert.embed(*batch.tokens, batch.packing), batch.packing)
         expected = model.heads.output["paraphrase"](model.heads.common(vectors).reshape(4, 2 * 32))
-        found = model(PARAPHRASE, batch)
+        found = model(PARAPHRASE, model.pooled(batch), pairs.per_example)
 
     torch.testing.assert_close(found, expected)
 

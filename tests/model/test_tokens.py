@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.tokens import encode, packed_tokens, tokens_key
+from model.tokens import PackedTokens, encode, packed_tokens, spans, tokens_key
 
 
 def sequences(tokens):
@@ -206,6 +206,103 @@ def test_the_key_depends_on_all_that_the_ids_follow_from(tiny_corpus):
 
     assert len(keys) == 5
     assert tokens_key(replace(split, labels=None), "joint", "a", 32) in keys
+
+
+def packed(*of_sequences, per_example=1):
+    """Return these sequences packed, each a list of (id, type)."""
+    ids = [i for sequence in of_sequences for i, _ in sequence]
+    types = [t for sequence in of_sequences for _, t in sequence]
+    offsets = np.cumsum([0, *map(len, of_sequences)])
+    return PackedTokens(np.array(ids, np.int32), np.array(types, np.int8), offsets.astype(np.int64), per_example)
+
+
+SEQUENCES = st.lists(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=4), min_size=1, max_size=20
+)
+
+
+@given(SEQUENCES)
+def test_distinct_sequences_are_all_that_there_are_once(of_sequences):
+    """By ascending length, each the first of its like; `index` leads every sequence to its own."""
+    tokens = packed(*of_sequences)
+
+    found = tokens.distinct
+
+    kept = [of_sequences[i] for i in found.sequences]
+    assert [kept[place] for place in found.index] == of_sequences
+    assert len(kept) == len({tuple(sequence) for sequence in of_sequences})
+    assert [len(sequence) for sequence in kept] == sorted(map(len, kept))
+    assert [of_sequences.index(sequence) for sequence in kept] == found.sequences.tolist()
+
+
+def test_sequences_that_differ_in_their_types_alone_are_distinct():
+    """A pair [CLS] a [SEP] b [SEP] is not the single sentence of the same ids."""
+    assert len(packed([(1, 0), (2, 0)], [(1, 0), (2, 1)], [(1, 0), (2, 0)]).distinct.sequences) == 2
+
+
+@given(SEQUENCES, st.data())
+def test_rows_lead_to_the_tokens_of_sequences_in_any_order(of_sequences, data):
+    """Asked for in any order, or more than once, sequences come end to end."""
+    tokens = packed(*of_sequences)
+    chosen = data.draw(st.lists(st.integers(0, len(of_sequences) - 1), min_size=1))
+
+    rows = tokens.rows(np.array(chosen))
+
+    expected = [token for i in chosen for token in of_sequences[i]]
+    assert list(zip(tokens.ids[rows].tolist(), tokens.types[rows].tolist(), strict=True)) == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 9)), min_size=1))
+def test_spans_are_ranges_end_to_end(of_spans):
+    """Each start counts on for its length; a span may be empty."""
+    starts, lengths = (np.array(values, np.int64) for values in zip(*of_spans, strict=True))
+
+    assert spans(starts, lengths).tolist() == [i for start, n in of_spans for i in range(start, start + n)]
+
+
+@given(SEQUENCES, st.integers(1, 20))
+def test_chunks_are_as_large_as_they_may_be(of_sequences, rows):
+    """In turn and complete; none has more tokens than allowed unless it is one sequence; none could take the next."""
+    tokens = packed(*of_sequences)
+    given_order = np.random.default_rng(0).permutation(len(tokens))
+
+    chunks = [chunk.tolist() for chunk in tokens.chunks(given_order, rows)]
+
+    assert [i for chunk in chunks for i in chunk] == given_order.tolist()
+    sizes = [sum(len(of_sequences[i]) for i in chunk) for chunk in chunks]
+    assert all(size <= rows or len(chunk) == 1 for chunk, size in zip(chunks, sizes, strict=True))
+    following = [len(of_sequences[chunk[0]]) for chunk in chunks[1:]]
+    assert all(size + after > rows for size, after in zip(sizes, following, strict=False))
+
+
+@given(st.lists(st.integers(0, 50), min_size=1), st.integers(1, 2))
+def test_the_sequences_of_examples_stand_next_to_each_other(examples, per_example):
+    """Example i of a separate pair has sequences 2 i and 2 i + 1."""
+    tokens = packed([(1, 0)], [(2, 0)], per_example=per_example)
+
+    expected = [i * per_example + side for i in examples for side in range(per_example)]
+    assert tokens.sequences_of(np.array(examples)).tolist() == expected
+
+
+def test_the_content_hash_tells_all_that_a_model_sees():
+    """Ids, types, where sequences end and their order count; the objects that hold them, and labels, do not."""
+    first, second = [(1, 0), (2, 1)], [(3, 0)]
+    others = [
+        packed(first, second),
+        packed(second, first),
+        packed([(1, 0)], [(2, 1), (3, 0)]),
+        packed([(1, 0), (2, 0)], second),
+        packed([(1, 0), (4, 1)], second),
+        packed(first),
+    ]
+
+    assert len({tokens.content_sha256 for tokens in others}) == len(others)
+    assert packed(first, second).content_sha256 == others[0].content_sha256
+
+
+def test_cached_tokens_have_the_hash_of_computed_ones(cached):
+    """Memory-mapped or not, the same tokens have the same states kept for them."""
+    assert cached().content_sha256 == cached(cache=None).content_sha256
 
 
 RACER = """

@@ -3,19 +3,24 @@
 import math
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel
 
-from model.batches import collate, epoch_batches
+from model.batches import epoch_batches
 from model.config import HeadConfig
 from model.evaluation import predict
+from model.inputs import TokenInputs
 from model.multitask import MultitaskModel
 from model.training import DivergedError, TrainingState, fine_tune, prepare
 
+CPU = torch.device("cpu")
 MAX_LOSS = 1e-6
+UNMOVED = "encoder.layer.2.attention.self.key.bias"
+"""Trains, and its gradient is zero: it adds the same to all scores of the one query that the last layer has."""
 
 
 def copied(result):
@@ -83,8 +88,8 @@ def test_another_seed_gives_another_run(trained, tiny_config):
     (first,), (second,) = trained(short), trained(replace(short, seed=1))
 
     assert first.train_loss != second.train_loss
-    changed = [n for n, t in first.state.weights.items() if not torch.equal(t, second.state.weights[n])]
-    assert len(changed) == len(first.state.weights)
+    same = {n for n, t in first.state.weights.items() if torch.equal(t, second.state.weights[n])}
+    assert same == {f"bert.{UNMOVED}"}
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
@@ -98,8 +103,10 @@ def test_another_seed_gives_another_run(trained, tiny_config):
             "weight_decay": 0.01,
             "loss_weights": {"similarity": 0.5},
         },
+        {"prefix_dropout": True},
+        {"precision": "bf16", "prefix_format": "fp32", "unfrozen_layers": 0},
     ],
-    ids=["study", "all trained, annealed"],
+    ids=["default", "all trained, annealed", "study", "bf16"],
 )
 def test_resuming_after_any_epoch_equals_the_uninterrupted_run(trained, tiny_config, epoch, fields):
     """Weights, moments, losses and scores of the epochs to come are equal bit for bit."""
@@ -151,20 +158,49 @@ def test_the_loss_falls_and_every_task_is_learnt(trained, tiny_config):
     assert best.dev.scores["similarity"] > 0.8
 
 
+class PartsOf:
+    """An encoder that remembers the parts that were made of it."""
+
+    def __init__(self, encoder):
+        """Begin with none."""
+        self.encoder, self.made = encoder, []
+        self.config, self.weights_sha256 = encoder.config, encoder.weights_sha256
+
+    def part(self, **cut):
+        """Return a part, and keep it."""
+        self.made.append(self.encoder.part(**cut))
+        return self.made[-1]
+
+
+@pytest.mark.parametrize("prefix_dropout", [False, True])
 @pytest.mark.parametrize("unfrozen", [0, 1, 2, 3, "all"])
-def test_frozen_tensors_stay_as_they_were(fresh_encoder, tiny_task_data, tiny_config, unfrozen):
+def test_frozen_tensors_stay_as_they_were(fresh_encoder, tiny_task_data, tiny_config, unfrozen, prefix_dropout):
     """Training changes the unfrozen layers, the pooler and the heads, and no bit below."""
-    config = replace(tiny_config, unfrozen_layers=unfrozen, epochs=1, weight_decay=0.1)
-    encoder = fresh_encoder()
+    config = replace(tiny_config, unfrozen_layers=unfrozen, epochs=1, weight_decay=0.1, prefix_dropout=prefix_dropout)
     tops = range(3) if unfrozen == "all" else range(3 - unfrozen, 3)
     prefixes = (*(f"encoder.layer.{i}." for i in tops), "pooler.", *(["embeddings."] * (unfrozen == "all")))
+    parts = PartsOf(fresh_encoder())
 
-    (result,) = [copied(r) for r in fine_tune(config, tiny_task_data(config), encoder)]
+    (result,) = [copied(r) for r in fine_tune(config, tiny_task_data(config), parts)]
 
-    old, new = fresh_encoder().state_dict(), encoder.state_dict()
-    changed = {name for name in old if not torch.equal(old[name], new[name])}
-    assert changed == {name for name in old if name.startswith(prefixes)}
-    assert {n.removeprefix("bert.") for n in result.state.weights if n.startswith("bert.")} == changed
+    old = fresh_encoder().state_dict()
+    now = [(name, tensor) for part in parts.made for name, tensor in part.state_dict().items()]
+    changed = {name for name, tensor in now if not torch.equal(old[name], tensor)}
+    trained = {name for name in old if name.startswith(prefixes)}
+    assert {name for name, _ in now} == old.keys()
+    assert changed == trained - {UNMOVED}
+    assert {n.removeprefix("bert.") for n in result.state.weights if n.startswith("bert.")} == trained
+
+
+@pytest.mark.parametrize("prefix_dropout", [False, True])
+def test_the_encoder_that_is_given_is_left_as_it_was(fresh_encoder, tiny_task_data, tiny_config, prefix_dropout):
+    """Trials share one encoder: what is trained are copies."""
+    config = replace(tiny_config, unfrozen_layers="all", epochs=1, prefix_dropout=prefix_dropout)
+    encoder = fresh_encoder()
+
+    list(fine_tune(config, tiny_task_data(config), encoder))
+
+    assert_same_tensors(encoder.state_dict(), fresh_encoder().state_dict())
 
 
 @pytest.mark.parametrize("task", ["sentiment", "paraphrase", "similarity"])
@@ -183,10 +219,11 @@ def test_the_heads_alone_train(fresh_encoder, tiny_task_data, tiny_config):
     config = replace(tiny_config, unfrozen_layers=0, train_pooler=False, epochs=6, learning_rate=1e-2)
     encoder = fresh_encoder()
 
-    losses = [result.train_loss for result in fine_tune(config, tiny_task_data(config), encoder)]
+    results = list(fine_tune(config, tiny_task_data(config), encoder))
 
     assert_same_tensors(encoder.state_dict(), fresh_encoder().state_dict())
-    assert losses[-1] < losses[0]
+    assert all(name.startswith("heads.") for name in results[-1].state.weights)
+    assert results[-1].train_loss < results[0].train_loss
 
 
 def test_the_cosine_loss_trains(trained, tiny_config):
@@ -258,6 +295,16 @@ def test_the_learning_rate_decays_by_the_epoch(trained, tiny_config, fresh_encod
     moved = still[2].state.weights["heads.output.sentiment.weight"]
     torch.testing.assert_close(moved, still[0].state.weights["heads.output.sentiment.weight"], atol=1e-8, rtol=0)
     assert next(fine_tune(config, tiny_task_data(config), fresh_encoder())).learning_rate == 1e-3
+
+
+def test_dropout_in_the_frozen_layers_is_another_run(trained, tiny_config):
+    """With dropout in the frozen layers, as the study has it, a run is another than without."""
+    short = replace(tiny_config, epochs=1, unfrozen_layers=1)
+
+    (without,), (with_dropout,) = trained(short), trained(replace(short, prefix_dropout=True))
+
+    assert with_dropout.train_loss != without.train_loss
+    assert with_dropout.state.weights.keys() == without.state.weights.keys()
 
 
 def test_every_epoch_drops_out_anew(trained, tiny_config):
@@ -342,19 +389,22 @@ def test_predictions_do_not_depend_on_the_examples_order(fresh_encoder, tiny_tas
     model = MultitaskModel(tiny_config, [entry.task for entry in data], fresh_encoder()).eval()
 
     for entry in data:
-        together = predict(model, entry.task, entry.train.tokens, len(entry.train))
+        tokens = entry.train.tokens
+        inputs = TokenInputs(tokens, CPU)
+        together = predict(model, entry.task, tokens, inputs)
         for i in range(0, len(entry.train), 7):
-            batch = collate(entry.train.tokens, torch.tensor([i]).numpy(), torch.device("cpu"))
+            batch = inputs.batch(tokens.sequences_of(np.array([i])))
             with torch.no_grad():
-                alone = model(entry.task, batch)[0]
+                alone = model(entry.task, model.pooled(batch), tokens.per_example)[0]
             torch.testing.assert_close(torch.from_numpy(together[i]), alone, atol=1e-5, rtol=0)
 
 
 class ByHand:
     """The study's model and steps with transformers' BertModel and plain torch, dropout 0."""
 
-    def __init__(self, encoder, config, tasks):
+    def __init__(self, encoder, config, tasks, padded):
         """Take over the encoder's weights, and the heads that the config's seed gives."""
+        self.padded = padded
         self.bert = BertModel(BertConfig(**asdict(encoder.config), attn_implementation="eager"))
         self.bert.load_state_dict(encoder.state_dict())
         self.heads = MultitaskModel(config, tasks, encoder).heads
@@ -374,9 +424,8 @@ class ByHand:
 
     def loss(self, task, entry, examples):
         """Return the loss of a batch, pair by pair as the study has it."""
-        batch = collate(entry.train.tokens, examples, torch.device("cpu"))
-        mask = (torch.arange(batch.ids_BT.shape[1]) < batch.lengths_B[:, None]).long()
-        vectors = self.bert(batch.ids_BT, attention_mask=mask, token_type_ids=batch.types_BT).pooler_output
+        tokens = entry.train.tokens
+        vectors = self.bert(**self.padded(tokens, tokens.sequences_of(examples))).pooler_output
         vectors = functional.linear(vectors, self.heads.common[0][0].weight, self.heads.common[0][0].bias)
         labels = torch.from_numpy(entry.train.labels[examples]).float()
         output: nn.Linear = self.heads.output[task]
@@ -404,35 +453,37 @@ class ByHand:
 
 
 @pytest.mark.parametrize("task", ["sentiment", "paraphrase", "similarity"])
-def test_one_step_equals_transformers_and_torch_by_hand(fresh_encoder, tiny_task_data, tiny_config, task):
+def test_one_step_equals_transformers_and_torch_by_hand(fresh_encoder, tiny_task_data, tiny_config, padded, task):
     """The loss before the first step and the loss after it are those of BertModel with heads by hand."""
     config = replace(
         tiny_config,
         tasks=(task,),
         heads=HeadConfig(dropout=0.0),
+        prefix_format="fp32",
         batch_size=48,
         epochs=2,
         learning_rate=1e-4,
     )
     data = tiny_task_data(config)
-    by_hand = ByHand(fresh_encoder(0.0), config, [entry.task for entry in data])
+    by_hand = ByHand(fresh_encoder(0.0), config, [entry.task for entry in data], padded)
 
     losses = [result.train_loss for result in fine_tune(config, data, fresh_encoder(0.0))]
 
     assert losses == pytest.approx([by_hand.epoch(data, 1), by_hand.epoch(data, 2)], rel=MAX_LOSS)
 
 
-def test_epochs_of_all_tasks_equal_transformers_and_torch_by_hand(fresh_encoder, tiny_task_data, tiny_config):
+def test_epochs_of_all_tasks_equal_transformers_and_torch_by_hand(fresh_encoder, tiny_task_data, tiny_config, padded):
     """Mixing, loss weights, weight decay, the decaying rate and freezing are all in an epoch's loss."""
     config = replace(
         tiny_config,
         heads=HeadConfig(dropout=0.0),
+        prefix_format="fp32",
         weight_decay=0.1,
         loss_weights={"similarity": 0.25, "paraphrase": 2.0},
         learning_rate=1e-4,
     )
     data = tiny_task_data(config)
-    by_hand = ByHand(fresh_encoder(0.0), config, [entry.task for entry in data])
+    by_hand = ByHand(fresh_encoder(0.0), config, [entry.task for entry in data], padded)
 
     losses = [result.train_loss for result in fine_tune(config, data, fresh_encoder(0.0))]
 

@@ -14,7 +14,6 @@ from model.weights import (
     MINILM_SHA256,
     EncoderError,
     check_folder,
-    count_parameters,
     find_encoder,
     load_encoder,
     load_tokenizer,
@@ -91,6 +90,39 @@ def test_half_precision_weights_load_as_fp32(folder):
     stored = load_file(folder / "model.safetensors")
     assert all(tensor.dtype == torch.float32 for tensor in loaded.values())
     assert all(torch.equal(loaded[name], stored[name].float()) for name in stored)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "kept"),
+    [
+        (None, None, ("embeddings.", "encoder.layer.0.", "encoder.layer.1.", "encoder.layer.2.", "pooler.")),
+        (1, None, ("encoder.layer.1.", "encoder.layer.2.", "pooler.")),
+        (None, 1, ("embeddings.", "encoder.layer.0.")),
+        (3, None, ("pooler.",)),
+        (None, 0, ("embeddings.",)),
+    ],
+)
+def test_a_part_has_the_files_tensors_of_its_own_layers(tiny_encoder, tiny_source, start, stop, kept):
+    """Cut at a depth, an encoder is loaded from there on, or up to there, and all of it can train."""
+    part = load_encoder(tiny_source, start=start, stop=stop)
+
+    plain = load_file(tiny_encoder / "model.safetensors")
+    found = part.state_dict()
+    assert found.keys() == {name for name in plain if name.startswith(kept)}
+    assert all(torch.equal(found[name], plain[name]) for name in found)
+    assert all(parameter.requires_grad for parameter in part.parameters())
+    again = tiny_source.part(start=start, stop=stop).state_dict()
+    assert all(torch.equal(again[name], found[name]) for name in found)
+
+
+def test_a_part_of_published_names_loads_too(folder, tiny_encoder):
+    """The prefix bert., gamma and beta are understood where only some of the tensors are read."""
+    change_weights(folder, as_published)
+
+    found = load_encoder(find_encoder(str(folder)), start=2).state_dict()
+
+    plain = load_file(tiny_encoder / "model.safetensors")
+    assert all(torch.equal(found[name], plain[name]) for name in found)
 
 
 def test_a_missing_key_is_refused(folder):
@@ -256,7 +288,7 @@ def test_the_packaged_minilm_is_the_publishers():
 
     weights = (packaged_minilm() / "model.safetensors").read_bytes()
     assert source.weights_sha256 == hashlib.sha256(weights).hexdigest() == MINILM_SHA256
-    assert count_parameters(load_encoder(source).state_dict()) == 22_713_216
+    assert sum(tensor.numel() for tensor in load_encoder(source).state_dict().values()) == 22_713_216
 
 
 def test_a_changed_minilm_is_refused(tmp_path, monkeypatch):

@@ -10,8 +10,10 @@ from model.checkpoint import MODEL, open_checkpoint
 from model.config import HeadConfig
 from orchestrator.driver import Driver
 from orchestrator.study import TrialStudy
-from orchestrator.trial import FRUITLESS_ATTEMPTS, SupersededError, _Run, failure_class, run_trial
+from orchestrator.trial import FRUITLESS_ATTEMPTS, Execution, SupersededError, _Run, failure_class, run_trial
 from orchestrator.trial_files import history, latest_state, read_verdict, write_verdict
+
+EXECUTION = Execution("a test's driver", 10**9)
 
 
 class Bench:
@@ -220,7 +222,7 @@ def settled(tiny_plan):
 @pytest.fixture
 def uninterrupted(settled, paths, tiny_config):
     """Return the reports of a trial of two epochs that nothing disturbed, in another sweep's folder."""
-    return list(run_trial(settled, replace(paths, name="uninterrupted"), 0, tiny_config))
+    return list(run_trial(settled, replace(paths, name="uninterrupted"), 0, tiny_config, EXECUTION))
 
 
 def test_a_trial_reports_each_epoch_and_then_its_verdict(uninterrupted):
@@ -238,7 +240,7 @@ def test_a_trial_reports_each_epoch_and_then_its_verdict(uninterrupted):
 def test_a_running_trials_folder_has_its_states_and_its_best(settled, paths, tiny_config):
     """After an epoch there are the state to go on from and the best-dev checkpoint, whole, and nothing partial."""
     folder = paths.trial(7)
-    reports = run_trial(settled, paths, 7, tiny_config)
+    reports = run_trial(settled, paths, 7, tiny_config, EXECUTION)
     next(reports)
 
     assert in_folder(folder) == ["attempt-1/best-0001", "attempt-1/state-0001"]
@@ -266,7 +268,7 @@ def test_a_trial_that_ended_only_gives_its_verdict(uninterrupted, settled, paths
     """Run again, it trains nothing and makes no attempt."""
     there = replace(paths, name="uninterrupted")
 
-    assert list(run_trial(settled, there, 0, tiny_config)) == uninterrupted[-1:]
+    assert list(run_trial(settled, there, 0, tiny_config, EXECUTION)) == uninterrupted[-1:]
     assert len(there.trial(0).attempts()) == 1
 
 
@@ -274,11 +276,11 @@ def test_a_resumed_trial_repeats_the_saved_epoch_and_ends_as_if_uninterrupted(
     uninterrupted, settled, paths, tiny_config
 ):
     """Stopped after the first report and run again, it gives the same verdict but for seconds and paths."""
-    stopped = run_trial(settled, paths, 0, tiny_config)
+    stopped = run_trial(settled, paths, 0, tiny_config, EXECUTION)
     first = next(stopped)
     stopped.close()
 
-    again = list(run_trial(settled, paths, 0, tiny_config))
+    again = list(run_trial(settled, paths, 0, tiny_config, EXECUTION))
 
     assert again[0] == first
     assert len(again) == 2
@@ -290,9 +292,9 @@ def test_a_trial_that_died_between_its_last_epoch_and_its_verdict_trains_no_more
     uninterrupted, settled, paths, tiny_config
 ):
     """With the last epoch's state saved, the verdict follows from the folder."""
-    died = list(_Run(settled, paths, 0, tiny_config, "driver").epochs())
+    died = list(_Run(settled, paths, 0, tiny_config, EXECUTION).epochs())
 
-    again = list(run_trial(settled, paths, 0, tiny_config))
+    again = list(run_trial(settled, paths, 0, tiny_config, EXECUTION))
 
     assert len(died) == 1
     assert [len(said["history"]) for said in again] == [2, 2]
@@ -303,14 +305,14 @@ def test_a_trial_that_died_between_its_last_epoch_and_its_verdict_trains_no_more
 def test_a_damaged_newest_state_gives_way_to_the_one_before(settled, paths, tiny_config):
     """The trial goes on from the last state that is whole, and ends as if nothing had been damaged."""
     config, folder = replace(tiny_config, epochs=3), paths.trial(0)
-    whole = list(run_trial(settled, replace(paths, name="uninterrupted"), 0, config))
-    stopped = run_trial(settled, paths, 0, config)
+    whole = list(run_trial(settled, replace(paths, name="uninterrupted"), 0, config, EXECUTION))
+    stopped = run_trial(settled, paths, 0, config, EXECUTION)
     next(stopped)
     next(stopped)
     stopped.close()
     damage(folder.root / "attempt-1" / "state-0002" / MODEL)
 
-    again = list(run_trial(settled, paths, 0, config))
+    again = list(run_trial(settled, paths, 0, config, EXECUTION))
 
     assert [len(said["history"]) for said in again] == [1, 2, 3]
     assert plain(again[-1]) == plain(whole[-1])
@@ -325,13 +327,13 @@ def damage(path):
 def test_a_damaged_state_does_not_push_out_a_whole_one(settled, paths, tiny_config):
     """Two whole states are kept while the trial runs, whatever damaged ones lie beside them."""
     config, folder = replace(tiny_config, epochs=4), paths.trial(0)
-    stopped = run_trial(settled, paths, 0, config)
+    stopped = run_trial(settled, paths, 0, config, EXECUTION)
     next(stopped)
     next(stopped)
     stopped.close()
     damage(folder.root / "attempt-1" / "state-0002" / MODEL)
 
-    again = run_trial(settled, paths, 0, config)
+    again = run_trial(settled, paths, 0, config, EXECUTION)
     next(again)
     next(again)
     again.close()
@@ -343,12 +345,12 @@ def test_a_damaged_state_does_not_push_out_a_whole_one(settled, paths, tiny_conf
 
 def test_a_state_whose_best_checkpoint_is_damaged_is_not_gone_on_from(settled, paths, tiny_config):
     """A verdict would name a checkpoint that cannot be used: the trial starts over."""
-    stopped = run_trial(settled, paths, 0, tiny_config)
+    stopped = run_trial(settled, paths, 0, tiny_config, EXECUTION)
     next(stopped)
     stopped.close()
     damage(paths.trial(0).root / "attempt-1" / "best-0001" / MODEL)
 
-    last = list(run_trial(settled, paths, 0, tiny_config))[-1]
+    last = list(run_trial(settled, paths, 0, tiny_config, EXECUTION))[-1]
 
     assert last["state"] == "completed"
     assert open_checkpoint(paths.trial(0).root / last["best"]["checkpoint"])
@@ -358,13 +360,13 @@ def test_divergence_becomes_a_failed_verdict(settled, paths, tiny_config):
     """The class is diverged, the text names task, epoch and step, and error.txt has the traceback."""
     exploding = replace(tiny_config, learning_rate=0.9, heads=HeadConfig(common_layers=64))
 
-    last = list(run_trial(settled, paths, 0, exploding))[-1]
+    last = list(run_trial(settled, paths, 0, exploding, EXECUTION))[-1]
 
     assert (last["state"], last["failure"], last["done"]) == ("failed", "diverged", True)
     assert "epoch 1, step" in last["error"]
     assert "DivergedError" in paths.trial(0).error.read_text(encoding="utf-8")
     assert read_verdict(paths.trial(0))["state"] == "failed"
-    assert list(run_trial(settled, paths, 0, exploding)) == [last]
+    assert list(run_trial(settled, paths, 0, exploding, EXECUTION)) == [last]
 
 
 def test_divergence_at_an_epochs_very_last_step_is_divergence_too(tiny_plan, paths, tiny_config):
@@ -373,7 +375,7 @@ def test_divergence_at_an_epochs_very_last_step_is_divergence_too(tiny_plan, pat
         tiny_config, tasks=("similarity",), batch_size=64, learning_rate=0.9, heads=HeadConfig(common_layers=64)
     )
 
-    last = list(run_trial(tiny_plan(config), paths, 0, config))[-1]
+    last = list(run_trial(tiny_plan(config), paths, 0, config, EXECUTION))[-1]
 
     assert (last["state"], last["failure"]) == ("failed", "diverged")
 
@@ -382,20 +384,20 @@ def test_an_error_of_the_code_becomes_a_failed_verdict(settled, paths, tiny_conf
     """What no check foresaw is the trial's verdict, with the traceback beside it, and later trials go on."""
     impossible = replace(tiny_config, tasks=("sentiment", "nowhere"))
 
-    last = list(run_trial(settled, paths, 0, impossible))[-1]
+    last = list(run_trial(settled, paths, 0, impossible, EXECUTION))[-1]
 
     assert (last["state"], last["failure"]) == ("failed", "code")
     assert last["history"] == []
     assert "nowhere" in last["error"]
     assert "Traceback" in paths.trial(0).error.read_text(encoding="utf-8")
-    assert list(run_trial(settled, paths, 1, tiny_config))[-1]["state"] == "completed"
+    assert list(run_trial(settled, paths, 1, tiny_config, EXECUTION))[-1]["state"] == "completed"
 
 
 def test_a_failure_names_the_errors_type(settled, paths, tiny_config):
     """A KeyError's text is a bare key: the verdict says what kind of error it was."""
     impossible = replace(tiny_config, tasks=("sentiment", "nowhere"))
 
-    last = list(run_trial(settled, paths, 0, impossible))[-1]
+    last = list(run_trial(settled, paths, 0, impossible, EXECUTION))[-1]
 
     assert last["error"].startswith("KeyError: ")
 
@@ -405,7 +407,7 @@ def test_data_that_changed_since_the_plan_is_refused(settled, paths, tiny_config
     content = {**settled.data["content"], "similarity/dev": "0" * 64}
     other = replace(settled, data={**settled.data, "content": content})
 
-    last = list(run_trial(other, paths, 0, tiny_config))[-1]
+    last = list(run_trial(other, paths, 0, tiny_config, EXECUTION))[-1]
 
     assert last["state"] == "failed"
     assert "changed since the sweep was planned" in last["error"]
@@ -416,7 +418,7 @@ def test_an_encoder_that_is_not_the_planned_one_is_refused(settled, paths, tiny_
     """Weights and tokenizer are both held against the plan: either changes what is trained."""
     other = replace(settled, encoder={**settled.encoder, part: "0" * 64})
 
-    last = list(run_trial(other, paths, 0, tiny_config))[-1]
+    last = list(run_trial(other, paths, 0, tiny_config, EXECUTION))[-1]
 
     assert last["state"] == "failed"
     assert "not the one that was planned" in last["error"]
@@ -428,7 +430,7 @@ def test_four_fruitless_attempts_end_a_trial(settled, paths, tiny_config):
     for _ in range(FRUITLESS_ATTEMPTS):
         folder.new_attempt()
 
-    last = list(run_trial(settled, paths, 0, tiny_config))[-1]
+    last = list(run_trial(settled, paths, 0, tiny_config, EXECUTION))[-1]
 
     assert (last["state"], last["failure"]) == ("failed", "infrastructure")
     assert last["error"].startswith("4 attempts died before an epoch ended")
@@ -440,7 +442,7 @@ def test_three_fruitless_attempts_do_not(settled, paths, tiny_config):
     for _ in range(FRUITLESS_ATTEMPTS - 1):
         paths.trial(0).new_attempt()
 
-    assert list(run_trial(settled, paths, 0, tiny_config))[-1]["state"] == "completed"
+    assert list(run_trial(settled, paths, 0, tiny_config, EXECUTION))[-1]["state"] == "completed"
 
 
 def test_an_epoch_between_them_sets_the_count_of_fruitless_attempts_back(settled, paths, tiny_config):
@@ -448,25 +450,25 @@ def test_an_epoch_between_them_sets_the_count_of_fruitless_attempts_back(settled
     folder = paths.trial(0)
     for _ in range(FRUITLESS_ATTEMPTS - 1):
         folder.new_attempt()
-    stopped = run_trial(settled, paths, 0, tiny_config)
+    stopped = run_trial(settled, paths, 0, tiny_config, EXECUTION)
     next(stopped)
     stopped.close()
     for _ in range(FRUITLESS_ATTEMPTS - 1):
         folder.new_attempt()
 
-    assert list(run_trial(settled, paths, 0, tiny_config))[-1]["state"] == "completed"
+    assert list(run_trial(settled, paths, 0, tiny_config, EXECUTION))[-1]["state"] == "completed"
 
 
 def test_a_trial_that_fails_after_an_epoch_keeps_its_history(settled, paths, tiny_config):
     """What had been reached before stands in the failed verdict; its checkpoints are let go."""
     folder = paths.trial(0)
-    stopped = run_trial(settled, paths, 0, tiny_config)
+    stopped = run_trial(settled, paths, 0, tiny_config, EXECUTION)
     first = next(stopped)
     stopped.close()
     for _ in range(FRUITLESS_ATTEMPTS):
         folder.new_attempt()
 
-    last = list(run_trial(settled, paths, 0, tiny_config))[-1]
+    last = list(run_trial(settled, paths, 0, tiny_config, EXECUTION))[-1]
 
     assert last["failure"] == "infrastructure"
     assert last["history"] == first["history"]
@@ -499,7 +501,7 @@ def test_failures_are_told_apart_by_class(error, named):
 
 def test_a_superseded_attempt_writes_nothing_more(settled, paths, tiny_config):
     """A leftover process whose trial was started elsewhere neither saves nor ends the trial."""
-    leftover = run_trial(settled, paths, 0, tiny_config, "driver 1")
+    leftover = run_trial(settled, paths, 0, tiny_config, replace(EXECUTION, session="driver 1"))
     next(leftover)
     newer = paths.trial(0).new_attempt()
     before = in_folder(paths.trial(0))

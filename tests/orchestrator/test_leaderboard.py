@@ -14,7 +14,9 @@ from orchestrator.driver import Driver
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.study import TrialStudy
-from orchestrator.trial import run_trial
+from orchestrator.trial import Execution, run_trial
+
+EXECUTION = Execution("a test's driver", 10**9)
 
 PATHS = SweepPaths(Path("/runs"), "bare")
 SCORES = st.sampled_from([0.25, 0.5, 0.5000000001, 0.75])
@@ -188,13 +190,13 @@ def test_trials_are_read_from_study_and_folders(tiny_plan, tiny_config, paths):
     study = TrialStudy(paths.study_uri, plan, None)
     driver = Driver(study, paths, lambda _: None)
     proposals = [driver.propose() for _ in range(3)]
-    running = run_trial(plan, paths, 0, configs[0])
+    running = run_trial(plan, paths, 0, configs[0], EXECUTION)
     driver.record(next(running))
-    *_, completed = run_trial(plan, paths, proposals[1].number, proposals[1].config)
+    *_, completed = run_trial(plan, paths, proposals[1].number, proposals[1].config, EXECUTION)
     driver.record(completed)
     for _ in range(4):
         paths.trial(2).new_attempt()
-    driver.record(next(run_trial(plan, paths, 2, configs[2])))
+    driver.record(next(run_trial(plan, paths, 2, configs[2], EXECUTION)))
 
     records = read_trials(TrialStudy(paths.study_uri, plan, None), paths)
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import HeadConfig, TrialConfig, config_to_dict
+from model.frozen_prefix import FrozenPrefix
 from model.multitask import MultitaskModel
 from model.tasks import TASKS
 from model.weights import find_encoder, load_encoder
@@ -405,7 +407,7 @@ def test_a_spaces_total_may_be_raised_and_lowered(drafted_space, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{}", "[1]", '{"version": 101}', "{", '{"version": 1}'],
+    ["", "{}", "[1]", '{"version": 102}', "{", '{"version": 1}'],
     ids=["empty", "no keys", "a list", "one key", "cut short", "another version"],
 )
 def test_a_plan_that_cannot_be_read_is_refused_with_what_to_do(drafted, tmp_path, content):
@@ -452,6 +454,7 @@ def test_what_varies_does_not_depend_on_the_configs_order(rates, random):
         {},
         {"unfrozen_layers": "all"},
         {"unfrozen_layers": 0, "train_pooler": False},
+        {"prefix_dropout": True},
         {"tasks": ("sentiment",)},
         {"heads": HeadConfig(common_layers=2, task_layers=3, normalisation="layer")},
         {"pair_encoding": {"paraphrase": "joint", "similarity": "separate"}},
@@ -462,12 +465,19 @@ def test_parameters_are_those_of_a_real_model(tiny_config, tiny_encoder, changes
     config, source = replace(tiny_config, **changes), find_encoder(str(tiny_encoder))
     model = MultitaskModel(config, [TASKS[name] for name in config.tasks], load_encoder(source))
 
+    trained = MultitaskModel(
+        config,
+        [TASKS[name] for name in config.tasks],
+        FrozenPrefix(config, source, torch.device("cpu")).top(),
+    ).trained_tensors()
+
     (found,) = parameters([config], load_encoder(source), TASKS)
 
     assert found == (
         sum(p.numel() for p in model.parameters()),
         sum(p.numel() for p in model.parameters() if p.requires_grad),
     )
+    assert found[1] == sum(tensor.numel() for tensor in trained.values())
 
 
 @pytest.mark.parametrize(("gpus", "name"), [(0.0, "laptop"), (1.0, "study")])

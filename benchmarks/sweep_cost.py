@@ -1,0 +1,389 @@
+"""What a step, and a whole sweep, costs beside what people write: `python -m benchmarks.sweep_cost [--json]`.
+
+Process CPU time on one thread, variants in turn in one process, medians over repetitions with the smallest and the
+largest; every figure is a ratio of two of these. benchmarks/references.py says what is compared with.
+"""
+
+import gc
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import typer
+from safetensors.torch import save_file
+
+from benchmarks.references import Reference, engineer, packed, student
+from model.batches import Indices, epoch_batches
+from model.checkpoint import predictions_table, save_checkpoint
+from model.config import HeadConfig, TrialConfig
+from model.data import SAMPLE, load_corpus
+from model.encoder import BERT_BASE, Encoder
+from model.frozen_prefix import FrozenPrefix
+from model.multitask import MultitaskModel, weighted_loss
+from model.prefix_cache import PrefixCache
+from model.tasks import TASKS
+from model.training import TaskData, adamw, fine_tune, prepare
+from model.weights import EncoderSource, find_encoder, packaged_minilm
+from search_spaces.exp4 import COMMON_AND_TASK_LAYERS
+
+TASK_NAMES = ("sentiment", "paraphrase", "similarity")
+STUDY = TrialConfig(heads=HeadConfig(common_layers=0, task_layers=1), prefix_format="fp16")
+DEPTHS: tuple[int | Literal["all"], ...] = ("all", 3, 2, 1)
+STEP_EXAMPLES = 512
+"""Examples of each task that steps are drawn from; lengths are as in the whole data."""
+MODELS = ("minilm", "bert-base")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def main(
+    data: Annotated[str, typer.Option(help="The course's files; the bundled sample by default.")] = str(SAMPLE),
+    steps: Annotated[int, typer.Option(min=1, help="Batches a repetition.")] = 6,
+    repeats: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 3,
+    models: Annotated[str, typer.Option(help="minilm, bert-base, or both with a comma.")] = ",".join(MODELS),
+    parts: Annotated[
+        str, typer.Option(help="Of steps, exp4, memory, orchestration.")
+    ] = "steps,exp4,memory,orchestration",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Measure and print the table, or JSON."""
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {"machine": machine(), "data": data, "steps": steps, "repeats": repeats}
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+        folder = Path(temporary)
+        chosen = parts.split(",")
+        for name in models.split(","):
+            source = encoder_source(name, folder)
+            if "steps" in chosen:
+                measured = step_costs(source, data, steps, repeats, folder, log=not as_json)
+                for key, value in measured.items():
+                    found.setdefault(key, {})[name] = value
+        if "exp4" in chosen:
+            found |= exp4_cost(encoder_source("bert-base", folder), data, folder)
+        if "memory" in chosen:
+            found["worker_rss_bytes"] = {
+                who: in_fresh_process("worker_rss", who, str(encoder_source("bert-base", folder).folder), data)
+                for who in ("ours", "student")
+            }
+        if "orchestration" in chosen:
+            found["between_trials_seconds"] = between_trials(folder)
+    print(json.dumps(found, indent=1) if as_json else table(found))
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {"cpu": cpu, "threads": 1, "torch": torch.__version__, "date": time.strftime("%F")}
+
+
+def encoder_source(name: str, folder: Path) -> EncoderSource:
+    """Return MiniLM's real weights, or bert-base's shape with random ones, in a folder of its own."""
+    if name == "minilm":
+        return find_encoder("minilm")
+    target = folder / "bert-base"
+    if not target.exists():
+        target.mkdir()
+        encoder = Encoder(BERT_BASE)
+        encoder.initialise(seed=0)
+        save_file(encoder.state_dict(), target / "model.safetensors")
+        (target / "config.json").write_text(json.dumps(asdict(BERT_BASE)), encoding="utf-8")
+        (target / "tokenizer.json").write_bytes((packaged_minilm() / "tokenizer.json").read_bytes())
+    return find_encoder(str(target))
+
+
+def task_data(source: EncoderSource, config: TrialConfig, data: str, dev: int | None) -> list[TaskData]:
+    """Return the study's three tasks."""
+    corpus = load_corpus(data, [TASKS[name] for name in TASK_NAMES])
+    return prepare(corpus, config, source.tokenizer(), tokenizer_sha256=source.tokenizer_sha256, max_dev_examples=dev)
+
+
+class Ours:
+    """Our own step, as model/training.py takes it."""
+
+    def __init__(
+        self, config: TrialConfig, data: Sequence[TaskData], source: EncoderSource, cache: PrefixCache
+    ) -> None:
+        prefix = FrozenPrefix(config, source, torch.device("cpu"), cache)
+        layers = source.config.num_hidden_layers
+        for _ in prefix.build([entry.train.tokens for entry in data], [layers - d for d in DEPTHS if d != "all"]):
+            pass
+        self.config, self.by_name = config, {entry.task.name: entry for entry in data}
+        self.model = MultitaskModel(config, [entry.task for entry in data], prefix.top()).train()
+        self.optimizer = adamw(self.model, config)
+        self.inputs = {entry.task.name: prefix.inputs(entry.train.tokens) for entry in data}
+        sizes = {entry.task.name: len(entry.train) for entry in data}
+        self.batches = epoch_batches(sizes, config, 1)
+
+    def step(self, name: str, examples: Indices) -> float:
+        """Take a step; return the loss."""
+        entry = self.by_name[name]
+        tokens = entry.train.tokens
+        pooled = self.model.pooled(self.inputs[name].batch(tokens.sequences_of(examples)))
+        outputs = self.model(entry.task, pooled, tokens.per_example)
+        assert entry.train.labels is not None
+        labels = torch.from_numpy(entry.train.labels[examples]).float()
+        loss = weighted_loss(self.config, entry.task, outputs, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+
+def step_costs(
+    source: EncoderSource, data: str, steps: int, repeats: int, folder: Path, *, log: bool
+) -> dict[str, dict[str, Any]]:
+    """Return the ratios of step times by depth and precision: against student, engineer and packed rows."""
+    weights = source.part().state_dict()
+    found: dict[str, dict[str, Any]] = {
+        key: {} for key in ("step_vs_reference", "step_vs_best_practice", "step_vs_padding_free", "step_cpu_seconds")
+    }
+    capped = replace(STUDY, max_train_examples=STEP_EXAMPLES)
+    cache = PrefixCache(folder / "steps")
+    for depth in DEPTHS:
+        config = replace(capped, unfrozen_layers=depth)
+        entries = task_data(source, config, data, dev=32)
+        bf16 = replace(config, precision="bf16")
+        fine = (entries, source.config, weights)
+        variants: dict[str, Reference | Ours] = {
+            "student": student(config, *fine),
+            "engineer": engineer(config, *fine),
+            "engineer bf16": engineer(bf16, *fine),
+            "packed": packed(config, *fine),
+            "ours": Ours(config, entries, source, cache),
+            "ours bf16": Ours(bf16, entries, source, cache),
+        }
+        count = max(2, steps // 2) if depth == "all" else steps
+        times = interleaved(variants, count, repeats)
+        found["step_cpu_seconds"][str(depth)] = {name: statistics.median(values) for name, values in times.items()}
+        for key, reference in (
+            ("step_vs_reference", "student"),
+            ("step_vs_best_practice", "engineer"),
+            ("step_vs_padding_free", "packed"),
+        ):
+            found[key][str(depth)] = {
+                "fp32": ratio(times[reference], times["ours"]),
+                "bf16": ratio(times[reference], times["ours bf16"]),
+            }
+        found["step_vs_best_practice"][str(depth)]["bf16 against bf16"] = ratio(
+            times["engineer bf16"], times["ours bf16"]
+        )
+        if log:
+            print(
+                source.name,
+                depth,
+                {k: round(v, 4) for k, v in found["step_cpu_seconds"][str(depth)].items()},
+                file=sys.stderr,
+            )
+        del variants
+        gc.collect()
+    return found
+
+
+def interleaved(variants: Mapping[str, Reference | Ours], steps: int, repeats: int) -> dict[str, list[float]]:
+    """Return each variant's mean CPU seconds a step, for each repetition, the variants in turn at every step."""
+    shares = {name: spread(variant.batches, steps) for name, variant in variants.items()}
+    for name, variant in variants.items():  # a step to warm up
+        variant.step(*shares[name][0])
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(repeats):
+        spent = dict.fromkeys(variants, 0.0)
+        for i in range(steps):
+            for name, variant in variants.items():
+                started = time.process_time()
+                variant.step(*shares[name][i])
+                spent[name] += time.process_time() - started
+        for name, seconds in spent.items():
+            times[name].append(seconds / steps)
+    return times
+
+
+def spread(batches: Sequence[tuple[str, Indices]], steps: int) -> list[tuple[str, Indices]]:
+    """Return so many full batches, the tasks by their share of the epoch, from all over it."""
+    full = max(len(examples) for _, examples in batches)
+    by_task: dict[str, list[tuple[str, Indices]]] = {}
+    for name, examples in batches:
+        if len(examples) == full:
+            by_task.setdefault(name, []).append((name, examples))
+    total = sum(len(found) for found in by_task.values())
+    chosen = []
+    for found in by_task.values():
+        share = max(1, round(steps * len(found) / total))
+        chosen += [found[int(i)] for i in np.linspace(0, len(found) - 1, share)]
+    return (chosen * steps)[:steps]
+
+
+def ratio(reference: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
+    """Return the median, smallest and largest ratio over the repetitions."""
+    ratios = [a / b for a, b in zip(reference, ours, strict=True)]
+    return {
+        "median": round(statistics.median(ratios), 2),
+        "low": round(min(ratios), 2),
+        "high": round(max(ratios), 2),
+    }
+
+
+def exp4_cost(source: EncoderSource, data: str, folder: Path, examples: int = 96, epochs: int = 4) -> dict[str, Any]:
+    """Return what exp4 costs, everything included, beside one trial of the references. bert-base's shape."""
+    config = replace(STUDY, max_train_examples=examples, epochs=epochs)
+    entries = task_data(source, config, data, dev=examples)
+    weights = source.part().state_dict()
+    costs = {name: one_trial(make(config, entries, source.config, weights), epochs, folder)
+             for name, make in (("student", student), ("engineer", engineer))}  # fmt: skip
+    sizes: dict[str, int] = {}
+    for precision in ("fp32", "bf16"):
+        started = time.process_time()
+        cache = PrefixCache(folder / f"exp4-{precision}")
+        for common, task in COMMON_AND_TASK_LAYERS:
+            trial = replace(config, heads=HeadConfig(common_layers=common, task_layers=task), precision=precision)
+            written = our_trial(trial, entries, source, cache, folder / f"{precision}-{common}-{task}")
+            if (common, task) == (0, 1):
+                sizes = written
+        costs[f"ours {precision}"] = time.process_time() - started
+    return {
+        "exp4_cpu_seconds": {name: round(seconds, 1) for name, seconds in costs.items()},
+        "exp4_over_one_reference_trial": {
+            precision: round(costs[f"ours {precision}"] / costs["student"], 3) for precision in ("fp32", "bf16")
+        },
+        "exp4_vs_reference_trials": {
+            f"{name} {precision}": round(len(COMMON_AND_TASK_LAYERS) * costs[name] / costs[f"ours {precision}"], 2)
+            for name in ("student", "engineer")
+            for precision in ("fp32", "bf16")
+        },
+        "checkpoint_bytes": sizes,
+    }
+
+
+def one_trial(reference: Reference, epochs: int, folder: Path) -> float:
+    """Return the CPU seconds of a reference's whole trial: epochs, evaluations, the best weights saved each time."""
+    started = time.process_time()
+    best = -1.0
+    for _ in range(epochs):
+        for name, examples in reference.batches:
+            reference.step(name, examples)
+        overall = statistics.mean(reference.evaluate().values())
+        if overall > best:
+            best = overall
+            save_file(
+                {n: t.contiguous() for n, t in reference.model.state_dict().items()}, folder / "reference.safetensors"
+            )
+    return time.process_time() - started
+
+
+def our_trial(
+    config: TrialConfig, entries: Sequence[TaskData], source: EncoderSource, cache: PrefixCache, folder: Path
+) -> dict[str, int]:
+    """Run a trial with its checkpoints, as orchestrator/trial.py does; return the checkpoints' sizes."""
+    prefix = FrozenPrefix(config, source, torch.device("cpu"), cache)
+    for _ in prefix.build([examples.tokens for entry in entries for examples in (entry.train, entry.dev)]):
+        pass
+    best = -1.0
+    for result in fine_tune(config, entries, source, cache=cache):
+        facts: dict[str, Any] = {
+            "tasks": [entry.task for entry in entries],
+            "config": config,
+            "encoder": source,
+            "state": result.state,
+        }
+        if result.dev.overall > best:
+            best = result.dev.overall
+            table = predictions_table(entries, result.dev)
+            save_checkpoint(folder / "best", facts={}, with_optimizer=False, predictions=table, **facts)
+        save_checkpoint(folder / "state", facts={}, with_optimizer=True, **facts)
+    return {kind: sum(path.stat().st_size for path in (folder / kind).iterdir()) for kind in ("best", "state")}
+
+
+def worker_rss(who: str, encoder: str, data: str) -> int:
+    """Return the bytes that a trial of two epochs adds to a process that has imported everything."""
+    source = find_encoder(encoder)
+    config = replace(STUDY, max_train_examples=96, epochs=2)
+    entries = task_data(source, config, data, dev=96)
+    gc.collect()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if who == "ours":
+            in_fresh_process("fill_cache", encoder, data, str(folder / "cache"))
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            our_trial(config, entries, source, PrefixCache(folder / "cache"), folder / "trial")
+        else:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            one_trial(student(config, entries, source.config, source.part().state_dict()), config.epochs, folder)
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+
+
+def fill_cache(encoder: str, data: str, folder: str) -> int:
+    """Build the prefix cache that a worker finds."""
+    source = find_encoder(encoder)
+    config = replace(STUDY, max_train_examples=96)
+    entries = task_data(source, config, data, dev=96)
+    prefix = FrozenPrefix(config, source, torch.device("cpu"), PrefixCache(Path(folder)))
+    return sum(1 for _ in prefix.build([x.tokens for entry in entries for x in (entry.train, entry.dev)]))
+
+
+def in_fresh_process(function: str, *arguments: str) -> int:
+    """Return what a function of this file gives in a process of its own."""
+    call = f"print(s.{function}(*{arguments!r}))"
+    code = f"import torch; torch.set_num_threads(1); from benchmarks import sweep_cost as s; {call}"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1])
+
+
+def between_trials(folder: Path) -> dict[str, float]:
+    """Return the seconds from one trial's verdict to the next one's start, in a sweep with one worker."""
+    out = folder / "runs"
+    command = [
+        sys.executable, "-m", "orchestrator.sweep", "search_spaces/exp4.py", "--profile", "laptop", "--out", str(out),
+        "--epochs", "1", "--max-train-examples", "32", "--max-dev-examples", "32", "--concurrent", "1", "--quiet",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    trials = sorted((out / "exp4" / "trials").iterdir(), key=lambda path: (path / "verdict.json").stat().st_mtime)
+    gaps = [
+        (after / "attempt-1" / "session").stat().st_mtime - (before / "verdict.json").stat().st_mtime
+        for before, after in pairwise(trials)
+    ]
+    return {"median": round(statistics.median(gaps), 3), "low": round(min(gaps), 3), "high": round(max(gaps), 3)}
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Return the figures as Markdown."""
+    machine = found["machine"]
+    lines = [f"{machine['cpu']}, one thread, torch {machine['torch']}, {machine['date']}; data {found['data']}", ""]
+    names = (
+        ("step_vs_reference", "student"),
+        ("step_vs_best_practice", "best practice"),
+        ("step_vs_padding_free", "no padding"),
+    )
+    if "step_vs_reference" in found:
+        lines += [
+            "| model | unfrozen | precision | " + " | ".join(f"x {n}" for _, n in names) + " |",
+            "| --- " * 6 + "|",
+        ]
+        for model, depths in found["step_vs_reference"].items():
+            for depth in depths:
+                for precision in ("fp32", "bf16"):
+                    ratios = [found[key][model][depth][precision] for key, _ in names]
+                    shown = " | ".join(f"{r['median']} ({r['low']} to {r['high']})" for r in ratios)
+                    lines.append(f"| {model} | {depth} | {precision} | {shown} |")
+        lines.append("")
+    rest = {k: v for k, v in found.items() if k.startswith(("exp4", "checkpoint", "worker", "between"))}
+    lines += [f"- {name}: {json.dumps(value)}" for name, value in rest.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m benchmarks.sweep_cost")

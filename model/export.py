@@ -1,0 +1,55 @@
+"""A fine-tuned model as a folder of its own, in the names that transformers loads."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.checkpoint import MODEL, Checkpoint, require_same_encoder
+from model.config import config_to_dict
+from model.files import new_folder, write_json, write_manifest
+from model.weights import WEIGHTS, EncoderSource, load_encoder
+
+HEADS = "heads"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+
+
+def export_model(checkpoint: Checkpoint, encoder: EncoderSource, folder: Path) -> None:
+    """Write the encoder with what was trained of it merged in, whole or not at all; the heads stand beside it.
+
+    `BertModel.from_pretrained(folder)` gives the pooled output of our encoder. heads.safetensors holds the heads
+    under the names of model/heads.py, heads.json the tasks and the config that say how they are put together.
+    Raises ValueError where the encoder is another one than the checkpoint's, or its weights were released.
+    """
+    require_same_encoder(checkpoint, encoder)
+    trained = load_file(checkpoint.weights)
+    merged: dict[str, Tensor] = dict(load_encoder(encoder).state_dict())
+    own = {name.removeprefix("bert."): tensor for name, tensor in trained.items() if name.startswith("bert.")}
+    assert own.keys() <= merged.keys(), "a checkpoint's encoder tensors are the encoder's"
+    heads = {name.removeprefix("heads."): tensor for name, tensor in trained.items() if name.startswith("heads.")}
+    with new_folder(folder) as temporary:
+        save_file(_plain(merged | own), temporary / WEIGHTS, metadata={"format": "pt"})
+        save_file(_plain(heads), temporary / f"{HEADS}.safetensors")
+        write_json(temporary / f"{HEADS}.json", _about(checkpoint))
+        shutil.copyfile(encoder.folder / "config.json", temporary / "config.json")
+        for name in TOKENIZER_FILES:
+            if (encoder.folder / name).is_file():
+                shutil.copyfile(encoder.folder / name, temporary / name)
+        write_manifest(temporary, {"encoder": encoder.identity(), "dev_score": checkpoint.manifest.get("dev_score")})
+
+
+def _about(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "config": config_to_dict(checkpoint.config),
+        "tasks": [task.to_dict() for task in checkpoint.tasks],
+        "dev_score": checkpoint.manifest.get("dev_score"),
+        "scores": checkpoint.manifest.get("scores"),
+        "from": {MODEL: checkpoint.manifest["files"][MODEL]["sha256"]},
+    }
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to(torch.float32).contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,35 @@
+"""Which trials' weights a sweep keeps: those of its best, and of every registered model. Predictions always stay."""
+
+import shutil
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from model.checkpoint import open_checkpoint, release_weights
+from model.files import DamagedFileError
+from orchestrator.paths import SweepPaths
+
+
+def kept_trials(board: Mapping[str, Any], keep: int, registered: Collection[int]) -> set[int]:
+    """Return the trials whose weights stay: the best `keep` of the leaderboard, and every registered one."""
+    best = [row["trial"] for row in board["rows"] if row["rank"] is not None and row["rank"] <= keep]
+    return {*best, *registered}
+
+
+def release(paths: SweepPaths, board: Mapping[str, Any], kept: Collection[int]) -> int:
+    """Remove the weights of completed trials that are not kept from their folders; return the bytes that came free."""
+    freed = 0
+    for row in board["rows"]:
+        if row["state"] != "completed" or row["trial"] in kept or row["checkpoint"] is None:
+            continue
+        try:
+            checkpoint = open_checkpoint(paths.trial(row["trial"]).root / row["checkpoint"])
+            freed += release_weights(checkpoint)
+        except (DamagedFileError, ValueError):  # released before, or nothing to release
+            continue
+    return freed
+
+
+def remove_leftovers(paths: SweepPaths) -> None:
+    """Remove what a killed process left half-written in the trials' folders. Call it while none runs."""
+    for path in paths.root.glob("trials/*/attempt-*/.*"):
+        shutil.rmtree(path, ignore_errors=True)
