@@ -11,10 +11,9 @@ from torch import Tensor
 from model.checkpoint import MODEL, Checkpoint, require_same_encoder
 from model.config import config_to_dict
 from model.files import new_folder, write_json, write_manifest
-from model.weights import WEIGHTS, EncoderSource, load_encoder
+from model.weights import TOKENIZER_FILES, WEIGHTS, EncoderSource, load_encoder
 
 HEADS = "heads"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
 
 def export_model(checkpoint: Checkpoint, encoder: EncoderSource, folder: Path) -> None:

@@ -21,6 +21,8 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 """Of the publisher's own model.safetensors (hub revision 1110a243): a small packager need not be trusted."""
 
 WEIGHTS = "model.safetensors"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+"""The first is read; the others go along for transformers' sake."""
 NOT_THE_ENCODER = ("cls.", "embeddings.position_ids")
 """Keys of published BERT checkpoints that are not the encoder's: pre-training heads and a constant."""
 

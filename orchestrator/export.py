@@ -37,15 +37,14 @@ def export(
 def _export(model: str, folder: Path, runs: Path, tracking_uri: str | None, encoder: str | None) -> None:
     from model.checkpoint import open_checkpoint
     from model.export import export_model
-    from model.weights import find_encoder
     from orchestrator.errors import SweepError
-    from orchestrator.stored import fetch
+    from orchestrator.stored import encoder_for, fetch
 
     if folder.exists():
         raise SweepError(f"{folder}: exists already; name a folder that does not")
     with tempfile.TemporaryDirectory() as temporary:
         checkpoint = open_checkpoint(fetch(model, runs, tracking_uri, Path(temporary)))
-        export_model(checkpoint, find_encoder(encoder or checkpoint.manifest["encoder_given"]), folder)
+        export_model(checkpoint, encoder_for(checkpoint, encoder, runs), folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{folder}  {size / 1e6:.0f} MB; transformers: BertModel.from_pretrained({str(folder)!r})")
 

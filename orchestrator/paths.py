@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-RESERVED = frozenset({"cache", "mlartifacts", "mlflow.db", "mlflow-server.log"})
+RESERVED = frozenset({"cache", "encoders", "mlartifacts", "mlflow.db", "mlflow-server.log"})
 """What OUT holds beside the sweeps."""
 
 
@@ -110,6 +110,11 @@ class SweepPaths:
         return self.out / "cache" / "tokens"
 
     @property
+    def encoders(self) -> Path:
+        """Return the folder of the encoders that checkpoints were trained from, shared by all sweeps."""
+        return encoder_store(self.out)
+
+    @property
     def prefix_cache(self) -> Path:
         """Return the folder of the frozen layers' states, shared by all sweeps."""
         return self.out / "cache" / "prefix"
@@ -117,6 +122,11 @@ class SweepPaths:
     def trial(self, number: int) -> TrialPaths:
         """Return the paths of a trial."""
         return TrialPaths(self.root / "trials" / f"{number:04d}")
+
+
+def encoder_store(out: Path) -> Path:
+    """Return where the encoders of OUT's checkpoints are kept."""
+    return out / "encoders"
 
 
 def tracking_uri(out: Path) -> str:

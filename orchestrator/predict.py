@@ -32,7 +32,7 @@ def predict(
 
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            _predict(fetch(model, runs, tracking_uri, Path(temporary)), data, out, encoder)
+            _predict(fetch(model, runs, tracking_uri, Path(temporary)), data, out, encoder, runs)
     except (SweepError, ValueError) as error:
         if debug:
             raise
@@ -40,7 +40,7 @@ def predict(
         raise typer.Exit(error.exit_code if isinstance(error, SweepError) else BAD_INPUT) from error
 
 
-def _predict(folder: Path, data: str | None, out: Path, encoder: str | None) -> None:
+def _predict(folder: Path, data: str | None, out: Path, encoder: str | None, runs: Path) -> None:
     import torch
 
     from model.checkpoint import load_model, open_checkpoint
@@ -48,12 +48,12 @@ def _predict(folder: Path, data: str | None, out: Path, encoder: str | None) -> 
     from model.evaluation import Examples
     from model.predictions import prediction_path, write_predictions
     from model.training import tokenized
-    from model.weights import find_encoder
+    from orchestrator.stored import encoder_for
 
     checkpoint = open_checkpoint(folder)
     manifest = checkpoint.manifest
     torch.set_num_threads(manifest["threads"])
-    source = find_encoder(encoder or manifest["encoder_given"])
+    source = encoder_for(checkpoint, encoder, runs)
     model = load_model(checkpoint, source)
     place = data or str(SAMPLE)
     tokenizer = source.tokenizer()

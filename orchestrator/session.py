@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from model.data import report as data_report
+from model.encoder_store import keep_encoder
 from model.files import write_json
 from orchestrator import errors, ray_environment, show
 from orchestrator.driver import Driver
@@ -96,6 +97,7 @@ def run(request: Request) -> int:
             _put_aside(paths)
         plan = settle(paths.plan, drafted.plan)
         _refuse_other_resources(plan, machine, request.cpus_per_trial)
+        keep_encoder(drafted.encoder, paths.encoders)
         if not paths.data_report.exists():
             write_json(paths.data_report, data_report(drafted.corpus, drafted.encoder.tokenizer()))
         study = TrialStudy(paths.study_uri, plan, loaded.sweep.space)

@@ -1,7 +1,10 @@
-"""Where a stored model's files are: in a folder, or in MLflow."""
+"""Where a stored model's files are: in a folder or in MLflow, its encoder where it was or in OUT's store."""
 
 from pathlib import Path
 
+from model.checkpoint import Checkpoint
+from model.encoder_store import encoder_of
+from model.weights import EncoderSource, find_encoder
 from orchestrator import paths
 from orchestrator.errors import SweepError
 
@@ -17,3 +20,11 @@ def fetch(model: str, runs: Path, tracking_uri: str | None, temporary: Path) -> 
     if uri.startswith("sqlite:///") and not store.is_file():
         raise SweepError(f"model {model!r}: no such folder, and no MLflow store at {store}; see --runs")
     return fetch_model(model, uri, temporary)
+
+
+def encoder_for(checkpoint: Checkpoint, asked: str | None, runs: Path) -> EncoderSource:
+    """Return the encoder under a checkpoint: the one asked for, or the one it was trained from."""
+    if asked is not None:
+        return find_encoder(asked)
+    manifest = checkpoint.manifest
+    return encoder_of(manifest["encoder"], manifest["encoder_given"], paths.encoder_store(runs.resolve()))

@@ -15,13 +15,14 @@ from model.checkpoint import Checkpoint, load_state, predictions_table, save_che
 from model.config import TrialConfig, config_from_dict
 from model.data import Corpus, load_corpus
 from model.encoder import Encoder, EncoderConfig, frozen_depth
+from model.encoder_store import encoder_of
 from model.files import canonical_json, write_text
 from model.frozen_prefix import FrozenPrefix
 from model.multitask import count
 from model.prefix_cache import PrefixCache, PrefixCacheError
 from model.tasks import Task
 from model.training import DivergedError, EpochResult, TaskData, fine_tune, prepare
-from model.weights import EncoderSource, find_encoder
+from model.weights import EncoderSource
 from orchestrator.paths import SweepPaths, TrialPaths, best_folder, state_folder
 from orchestrator.plan import Plan
 from orchestrator.trial_files import latest_state, prune, read_verdict, write_verdict
@@ -135,7 +136,7 @@ class _Run:
         if self.plan.gpus_per_trial and not torch.cuda.is_available():
             raise InfrastructureError("the plan gives each trial a GPU and torch sees none here: driver, or CPU build?")
         device = torch.device("cuda" if self.plan.gpus_per_trial else "cpu")
-        material = _material(canonical_json(self.plan.to_dict()), self.paths.prefix_cache)
+        material = _material(canonical_json(self.plan.to_dict()), self.paths)
         data = self._data(material)
         with torch.device("meta"):
             self.parameters = count(self.config, [entry.task for entry in data], Encoder(material.encoder.config))
@@ -266,18 +267,16 @@ _STATES_FOLLOW_FROM = (
 
 
 @lru_cache(maxsize=1)
-def _material(plan_json: str, prefix_cache: Path) -> Material:
+def _material(plan_json: str, paths: SweepPaths) -> Material:
     """Return data and encoder of a plan, checked to be those that were planned; kept in the process."""
     plan = Plan(**json.loads(plan_json))
-    encoder = find_encoder(plan.encoder["given"])
-    if any(encoder.identity()[part] != plan.encoder[part] for part in ("weights", "tokenizer")):
-        raise ValueError(f"encoder {plan.encoder['given']!r} here is not the one that was planned")
+    encoder = encoder_of(plan.encoder, plan.encoder["given"], paths.encoders)
     corpus = load_corpus(plan.data["source"], plan.task_list())
     for task, splits in corpus.items():
         for name, split in splits.items():
             if split.content_hash() != plan.data["content"][f"{task}/{name}"]:
                 raise ValueError(f"{split.source}: changed since the sweep was planned")
-    return Material(encoder, corpus, PrefixCache(prefix_cache))
+    return Material(encoder, corpus, PrefixCache(paths.prefix_cache))
 
 
 def _refuse_fruitless(folder: TrialPaths, resumed: Checkpoint | None, session: str) -> None:

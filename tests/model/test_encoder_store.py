@@ -1,0 +1,77 @@
+"""The store of encoders: a checkpoint's frozen part outlives the folder it came from, and is never another's."""
+
+import shutil
+
+import pytest
+
+from model.encoder_store import encoder_of, keep_encoder
+from model.weights import EncoderError, find_encoder, load_encoder
+
+
+@pytest.fixture
+def given(tiny_encoder, tmp_path):
+    """Return a copy of the tiny encoder that a test may remove."""
+    return find_encoder(str(shutil.copytree(tiny_encoder, tmp_path / "given")))
+
+
+def test_a_kept_encoder_is_found_where_it_was_given(given, tmp_path):
+    """While the folder is there and unchanged, it is what is used."""
+    keep_encoder(given, tmp_path / "store")
+
+    assert encoder_of(given.identity(), str(given.folder), tmp_path / "store").folder == given.folder
+
+
+def test_a_kept_encoder_outlives_its_folder(given, tmp_path):
+    """With the folder gone, the store gives the same weights, config and tokenizer."""
+    weights = load_encoder(given).state_dict()
+    keep_encoder(given, tmp_path / "store")
+    shutil.rmtree(given.folder)
+
+    found = encoder_of(given.identity(), str(given.folder), tmp_path / "store")
+
+    assert found.identity() == given.identity()
+    assert found.config == given.config
+    assert all((tensor == weights[name]).all() for name, tensor in load_encoder(found).state_dict().items())
+
+
+def test_another_encoder_in_the_same_place_is_not_taken(given, tmp_path):
+    """Where other weights lie in the folder now, those that were planned come from the store."""
+    keep_encoder(given, tmp_path / "store")
+    content = bytearray((given.folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (given.folder / "model.safetensors").unlink()  # the store may hold a link to it
+    (given.folder / "model.safetensors").write_bytes(content)
+
+    found = encoder_of(given.identity(), str(given.folder), tmp_path / "store")
+
+    assert found.folder.is_relative_to(tmp_path / "store")
+    assert found.weights_sha256 == given.weights_sha256
+
+
+def test_keeping_twice_keeps_one_copy_without_taking_space(given, tmp_path):
+    """The second call does nothing, and the first made links where it could."""
+    keep_encoder(given, tmp_path / "store")
+    (folder,) = (tmp_path / "store").iterdir()
+    before = (folder / "model.safetensors").stat()
+    keep_encoder(given, tmp_path / "store")
+
+    assert (folder / "model.safetensors").stat().st_ino == before.st_ino
+    assert before.st_nlink == 2
+
+
+@pytest.mark.parametrize("spoilt", [False, True], ids=["nothing kept", "kept and changed since"])
+def test_an_encoder_that_nobody_has_is_one_line(given, tmp_path, spoilt):
+    """Neither place has it, or the store's was changed: EncoderError says so."""
+    if spoilt:
+        keep_encoder(given, tmp_path / "store")
+        (folder,) = (tmp_path / "store").iterdir()
+        content = bytearray((folder / "model.safetensors").read_bytes())
+        content[-1] ^= 1
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors").write_bytes(content)
+    shutil.rmtree(given.folder)
+
+    with pytest.raises(EncoderError, match="sha256" if spoilt else "nor is it kept in") as caught:
+        encoder_of(given.identity(), str(given.folder), tmp_path / "store")
+
+    assert "\n" not in str(caught.value)
