@@ -9,7 +9,7 @@ from typing import Any
 from model.config import config_to_dict
 from orchestrator.paths import SweepPaths
 from orchestrator.study import Proposal, TrialStudy
-from orchestrator.trial_files import read_verdict
+from orchestrator.trial_files import history, read_verdict
 
 Publish = Callable[[dict[str, Any]], None]
 """Takes one event; see orchestrator/progress.py for its kinds."""
@@ -30,7 +30,8 @@ class Driver:
             verdict = read_verdict(self._paths.trial(proposal.number))
             if verdict is None:
                 config = config_to_dict(proposal.config)
-                self._publish({"event": "started", "trial": proposal.number, "config": config})
+                done = len(history(self._paths.trial(proposal.number)))
+                self._publish({"event": "started", "trial": proposal.number, "config": config, "epochs_done": done})
                 return proposal
             self.record({**verdict, "number": proposal.number, "done": True})  # ended before its driver knew
         return None

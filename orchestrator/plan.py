@@ -4,7 +4,9 @@ Running the same command again finds the plan and goes on; a command that means 
 """
 
 import json
+import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -15,8 +17,11 @@ from model.config import (
     ConfigError,
     TrialConfig,
     check_against,
+    config_from_dict,
     config_to_dict,
+    encoding_of,
     flatten,
+    loss_of,
     with_settings,
 )
 from model.data import Corpus, DataError, load_corpus
@@ -153,6 +158,16 @@ def draft(loaded: LoadedSweep, options: Options, machine: Machine) -> Draft:
     return Draft(plan, configs, encoder, corpus)
 
 
+def shown(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plain config flat, with the tasks' own pair encodings and losses where it does not say."""
+    tasks = plan.task_list()
+    full = config_from_dict(config)
+    own: dict[str, Any] = {f"pair_encoding.{task.name}": encoding_of(full, task) for task in tasks if task.is_pair}
+    own |= {f"losses.{task.name}": loss_of(full, task) for task in tasks}
+    own |= {f"loss_weights.{task.name}": 1.0 for task in tasks}
+    return own | flatten(config)
+
+
 def settle(path: Path, plan: Plan) -> Plan:
     """Return the plan that stands in the file, or write this one there. Raises SweepError where they differ.
 
@@ -163,7 +178,10 @@ def settle(path: Path, plan: Plan) -> Plan:
         write_json(path, plan.to_dict())
         return plan
     kept = read_plan(path)
-    changed = [line for name in _COMPARED for line in _differences(name, getattr(kept, name), getattr(plan, name))]
+    found = [line for name in _COMPARED for line in _differences(name, getattr(kept, name), getattr(plan, name))]
+    changes = Counter(_OF_A_CONFIG.sub("", line) for line in found)
+    short = [(line, _OF_A_CONFIG.sub("", line)) for line in found]
+    changed = list(dict.fromkeys(bare if changes[bare] > 1 else line for line, bare in short))
     if changed:
         raise SweepError(
             f"{path.parent} holds another sweep of this name; changed are:\n  "
@@ -203,6 +221,8 @@ def concurrency(plan: Plan, machine: Machine, asked: int | None) -> int:
 _COMPARED = [
     "configs", "baseline", "space_code", "sampler", "seed", "settings", "tasks", "encoder", "data", "gpus_per_trial"
 ]  # fmt: skip
+_OF_A_CONFIG = re.compile(r"^(configs\[\d+\]|baseline|settings)\.")
+"""What changed alike in many configs is told once."""
 _PLACES = ("data.source", "encoder.given", "encoder.name")
 """Where a thing lay, not what it is."""
 

@@ -75,7 +75,9 @@ def _predict(folder: Path, data: str | None, out: Path, encoder: str | None, run
             write_predictions(path, task, split.ids, model.predict(task, examples(split)))
             print(f"{path}  {len(split):,} predictions")
     scores = ", ".join(f"{name} {score!r}" for name, score in evaluation.scores.items())
-    print(f"dev score {evaluation.overall!r} ({scores})")
+    parts = ", ".join(f"{len(split):,} of {len(dev[name]):,}" for name, split in capped.items())
+    cut = any(len(split) < len(dev[name]) for name, split in capped.items())
+    print(f"dev score {evaluation.overall!r} ({scores})" + (f" on {parts} examples, as in the sweep" if cut else ""))
     same_data = {name: split.content_hash() for name, split in dev.items()} == manifest["dev_content"]
     if same_data:
         verdict = "equal" if evaluation.overall == manifest["dev_score"] else "NOT equal"

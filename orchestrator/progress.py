@@ -7,17 +7,15 @@ On a terminal one table is kept current; without one each event is a line; with 
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from model.config import flatten
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, shown
+from orchestrator.tables import Fitting, titles
 
 Mode = Literal["live", "lines", "json", "quiet"]
 BAR = "▇"
@@ -45,7 +43,7 @@ class Progress:
         self._notes: list[str] = []
         self._begun: dict[int, float] = {}
         self._ended: dict[int, Mapping[str, Any]] = {}
-        self._configs: dict[int, dict[str, Any]] = {n: flatten(c) for n, c in enumerate(plan.configs)}
+        self._configs: dict[int, dict[str, Any]] = {n: shown(plan, c) for n, c in enumerate(plan.configs)}
         self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._table, transient=True)
 
     def __enter__(self) -> Self:
@@ -79,7 +77,7 @@ class Progress:
         if kind == "started":
             self._running[number] = []
             if "config" in event:
-                self._configs[number] = flatten(event["config"])
+                self._configs[number] = shown(self._plan, event["config"])
             self._begun[number] = self._clock()
         elif kind == "prefix":
             last = self._prefix.get(number, -1.0)
@@ -105,7 +103,7 @@ class Progress:
     def _line(self, event: Mapping[str, Any]) -> str:
         number = event["trial"]
         said = {
-            "started": "started",
+            "started": f"resumed after epoch {event['epochs_done']}" if event.get("epochs_done") else "started",
             "prefix": f"computing the frozen layers once, {event.get('share', 0):.0%}",
             "note": f"note: {event.get('text')}",
             "epoch": "",
@@ -126,10 +124,11 @@ class Progress:
 
     def _varied(self, number: int) -> str:
         config = self._configs.get(number, {})
-        shown = [
-            f"{path.rpartition('.')[2]} {value_text(config.get(path))}" for path in self._plan.varies if path in config
+        names = titles(self._plan.varies, ())
+        said = [
+            f"{name} {value_text(config.get(path, ''))}" for name, path in zip(names, self._plan.varies, strict=True)
         ]
-        return ", ".join(shown) + "  " if shown else ""
+        return ", ".join(said) + "  " if said else ""
 
     def _best(self) -> tuple[int, float] | None:
         found = [(e["best"]["dev_score"], -n) for n, e in self._ended.items() if e.get("best")]
@@ -153,12 +152,16 @@ class Progress:
             f" · {clock_text(self._clock() - self._started)}{self._left()}",
             style="bold",
         )
-        columns = ("trial", "epoch", "dev", "best", *(path.rpartition(".")[2] for path in self._plan.varies))
+        columns = ("trial", "epoch", "dev", "best", *titles(self._plan.varies, ()))
         rows = [self._row(number, history) for number, history in sorted(self._running.items())]
         best = self._best()
         foot = "".join(f"note: {note}\n" for note in self._notes)
         foot += f"best {best[1]:.3f} trial {best[0]:04d} · " if best else ""
-        return Group(head, Fitting(columns, rows), Text(f"{foot}Ctrl-C: stop; the same command continues", style="dim"))
+        return Group(
+            head,
+            Fitting(columns, rows, left=("epoch",)),
+            Text(f"{foot}Ctrl-C: stop; the same command continues", style="dim"),
+        )
 
     def _row(self, number: int, history: list[dict[str, Any]]) -> list[str]:
         config = self._configs.get(number, {})
@@ -172,26 +175,6 @@ class Progress:
             f"{max(scores):.3f}" if scores else "",
             *(value_text(config.get(path, "")) for path in self._plan.varies),
         ]
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """A table that loses columns from the right, never rows or parts of a cell, where the terminal is narrow."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the widest table that fits."""
-        for count in range(len(self.columns), 0, -1):
-            table = Table(box=None, padding=(0, 2, 0, 0))
-            for name in self.columns[:count]:
-                table.add_column(name, justify="left" if name == "epoch" else "right", no_wrap=True)
-            for row in self.rows:
-                table.add_row(*row[:count])
-            if console.measure(table, options=options.update(max_width=10_000)).maximum <= options.max_width:
-                break
-        yield table
 
 
 def value_text(value: Any) -> str:

@@ -88,7 +88,7 @@ def run(request: Request) -> int:
     if request.dry_run:
         at_once = concurrency(drafted.plan, machine, request.concurrent)
         console.print(show.header(drafted.plan, machine, at_once, why), soft_wrap=True)
-        show.dry_run(console, drafted, paths)
+        show.dry_run(console, drafted, paths, at_once, request.keep_checkpoints)
         return errors.DONE
     if not request.address:  # writes a token under OUT: not before everything given is known to be right
         ray_environment.prepare(paths.out, None)

@@ -11,9 +11,10 @@ from model.encoder import BERT_BASE, Encoder
 from model.tasks import TASKS, majority_scores, overall_score
 from model.weights import MINILM_SHA256
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Draft, Plan, parameters
+from orchestrator.plan import Draft, Plan, parameters, shown
 from orchestrator.progress import clock_text, value_text
 from orchestrator.resources import Machine
+from orchestrator.tables import Fitting, titles
 from orchestrator.view import DEFAULT_UI
 
 BYTES_A_PARAMETER = 4
@@ -27,50 +28,52 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Return where to print: as wide as the terminal, and wide enough for the tables where there is none."""
     found = Console(stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False)
     if not found.is_terminal:
-        found.width = 160
+        found.width = 500
     return found
 
 
 def header(plan: Plan, machine: Machine, at_once: int, why: str) -> str:
     """Return the sweep's first lines: question, size, profile and why, resources."""
-    baseline = flatten(plan.baseline)
-    varied = ", ".join(f"{path.rpartition('.')[2]} {value_text(baseline.get(path))}" for path in plan.varies)
+    baseline = shown(plan, plan.baseline)
+    names = zip(titles(plan.varies, ()), plan.varies, strict=True)
+    varied = ", ".join(f"{name} {value_text(baseline.get(path, ''))}" for name, path in names)
     kind = f"{plan.trials} configs, listed" if plan.configs else f"{plan.trials} trials of a space"
     each = f"{plan.gpus_per_trial:g} GPU" if plan.gpus_per_trial else f"{plan.threads} thread{'s' * (plan.threads > 1)}"
     return (
         f"{plan.name}  {plan.question}\n"
-        f"  {kind} · baseline {varied or 'the defaults'} · {baseline['epochs']} epochs\n"
+        f"  {kind} · baseline {varied or 'the defaults'} · {baseline['epochs']} epoch{'s' * (baseline['epochs'] > 1)}"
+        f" · batch {baseline['batch_size']} · learning rate {baseline['learning_rate']:g}\n"
         f"  {machine.where} -> profile {plan.profile} ({why}) · encoder {plan.encoder['name']}"
         f" · data {plan.data['source']}\n"
         f"  {at_once} at once, {each} each"
     )
 
 
-def dry_run(console: Console, draft: Draft, paths: SweepPaths) -> None:
-    """Print what would run: configs, parameters, disk. Starts nothing."""
+def dry_run(console: Console, draft: Draft, paths: SweepPaths, at_once: int, keep: int) -> None:
+    """Print what would run: configs, parameters, disk with `keep` checkpoints kept. Starts nothing."""
     import torch
 
     plan = draft.plan
     with torch.device("meta"):
         own, base = Encoder(draft.encoder.config), Encoder(BERT_BASE)
     tasks = {task.name: task for task in plan.task_list()}
-    shown = draft.configs if plan.configs else draft.configs[:8]
-    counts = parameters(shown, own, tasks)
+    listed = draft.configs if plan.configs else draft.configs[:8]
+    counts = parameters(listed, own, tasks)
     on_base = [
         parameters([c], base, tasks)[0]
         if c.unfrozen_layers == "all" or c.unfrozen_layers <= BERT_BASE.num_hidden_layers
         else None
-        for c in shown
+        for c in listed
     ]
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("#", justify="right")
-    for path in plan.varies:
-        table.add_column(path.rpartition(".")[2], justify="right")
-    for name in ("parameters", "trainable", "bert-base", "trainable"):
+    for title in titles(plan.varies, ()):
+        table.add_column(title, justify="right")
+    for name in ("parameters", "trainable", "on bert-base", "trainable there"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
-    for number, config in enumerate(shown):
-        values = flatten(config_to_dict(config))
+    for number, config in enumerate(listed):
+        values = shown(plan, config_to_dict(config))
         table.add_row(
             str(number) if plan.configs else "e.g.",
             *(value_text(values.get(path, "")) for path in plan.varies),
@@ -80,11 +83,13 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths) -> None:
         )
     console.print(table)
     largest = max(trains for _, trains in counts)
-    # Of each trial the best-dev checkpoint stays; while one runs, two states with AdamW's two moments lie there too.
-    kept, running = plan.trials * largest * BYTES_A_PARAMETER, 2 * 3 * largest * BYTES_A_PARAMETER
+    # Of a trial that is kept, the best-dev checkpoint lies in its folder and in MLflow; while one runs, two states
+    # with AdamW's two moments lie there too.
+    each, kept = largest * BYTES_A_PARAMETER, min(plan.trials, keep)
+    running = at_once * 2 * 3 * each
     console.print(
-        f"  checkpoints up to {plan.trials} x {_megabytes(largest * BYTES_A_PARAMETER)} and as much again in MLflow, "
-        f"{_megabytes(running)} beside each running trial; {_megabytes(2 * kept + running)} in all · out {paths.root}",
+        f"  checkpoints: {kept} kept x {_megabytes(each)}, as much again in MLflow, {_megabytes(running)} while "
+        f"{at_once} run{'s' * (at_once == 1)}; {_megabytes(2 * kept * each + running)} in all · out {paths.root}",
         soft_wrap=True,
     )
     for task, splits in draft.corpus.items():
@@ -97,29 +102,11 @@ def final(
     console: Console, plan: Plan, paths: SweepPaths, board: Mapping[str, Any], majority: float, link: str
 ) -> None:
     """Print the leaderboard by rank, the verdict, and where things are."""
-    tasks = [task["name"] for task in plan.tasks]
-    table = Table(box=None, padding=(0, 2, 0, 0), title=None)
-    for name in ("rank", "trial", "best", "gap", *tasks, *(p.rpartition(".")[2] for p in plan.varies)):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("epoch", "time", "trainable"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
-    for row in board["rows"]:
-        config = flatten(row["config"])
-        table.add_row(
-            str(row["rank"] or "-"),
-            f"{row['trial']:04d}",
-            _score(row["best"]),
-            _score(row["gap"]),
-            *(_score(row.get(task)) for task in tasks),
-            *(value_text(config.get(path, "")) for path in plan.varies),
-            str(row["best_epoch"] or "-"),
-            clock_text(row["train_seconds"]),
-            _millions(row["trainable_params"]) if row["trainable_params"] else "-",
-            _remark(row, board["baseline"]),
-        )
     console.print()
-    console.print(table)
+    console.print(_leaderboard(plan, paths, board))
+    for row in board["rows"]:
+        if row["state"] == "failed":
+            console.print(f"trial {row['trial']:04d} failed ({row['failure']}): {row['error']}", soft_wrap=True)
     console.print()
     console.print(verdict(board, majority), soft_wrap=True)
     if plan.encoder["weights"] == MINILM_SHA256:
@@ -134,6 +121,31 @@ def final(
     console.print(f"table        {paths.leaderboard}", soft_wrap=True)
 
 
+def _leaderboard(plan: Plan, paths: SweepPaths, board: Mapping[str, Any]) -> Fitting:
+    """Return the table: on a narrow terminal sizes, times and the tasks' scores give way, rank and score never."""
+    tasks = [task["name"] for task in plan.tasks]
+    columns = ["rank", "trial", "best", "gap", *tasks, *titles(plan.varies, tasks), "epoch", "time", "trainable"]
+    rows = []
+    for row in board["rows"]:
+        config = shown(plan, row["config"])
+        number = f"{row['trial']:04d}"
+        rows.append(
+            [
+                str(row["rank"] or row["state"]),
+                f"{number} baseline" if row["trial"] == board["baseline"] else number,
+                _score(row["best"]),
+                _score(row["gap"]),
+                *(_score(row.get(task)) for task in tasks),
+                *(value_text(config.get(path, "")) for path in plan.varies),
+                str(row["best_epoch"] or "-"),
+                clock_text(row["train_seconds"]),
+                _millions(row["trainable_params"]) if row["trainable_params"] else "-",
+            ]
+        )
+    expendable = ["trainable", "epoch", "time", *reversed(tasks)]
+    return Fitting(columns, rows, expendable, left=["trial"], elsewhere=str(paths.leaderboard))
+
+
 def verdict(board: Mapping[str, Any], majority: float) -> str:
     """Return who won, by how much, and what that is worth, in three lines at most."""
     rows = [row for row in board["rows"] if row["rank"]]
@@ -141,7 +153,9 @@ def verdict(board: Mapping[str, Any], majority: float) -> str:
         return "No trial completed."
     top = rows[0]
     base = next((row for row in rows if row["trial"] == board["baseline"]), None)
-    name = ", ".join(f"{path.rpartition('.')[2]} {flatten(top['config']).get(path)}" for path in board["varies"])
+    config = flatten(top["config"])
+    names = zip(titles(board["varies"], ()), board["varies"], strict=True)
+    name = ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)
     first = f"Trial {top['trial']:04d} ({name}) has the best dev score, {top['best']:.4f}"
     first += f"; answering with the majority always scores {majority:.4f}."
     if base is None:
@@ -163,12 +177,6 @@ def majority_score(draft: Draft) -> float:
         assert dev.labels is not None
         scores[task.name] = majority_scores(task, train.labels, dev.labels)
     return overall_score(tasks, scores)
-
-
-def _remark(row: Mapping[str, Any], baseline: int | None) -> str:
-    if row["state"] == "failed":
-        return f"failed ({row['failure']}): {row['error']}"
-    return "baseline" if row["trial"] == baseline else "" if row["rank"] else row["state"]
 
 
 def _score(value: float | None) -> str:

@@ -110,8 +110,13 @@ def _search_space(file: Path | None) -> Path:
     folder = Path(__file__).parent.parent / "search_spaces"
     known = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
     what = "no search space given" if file is None else f"{file}: no such search-space file"
-    listed = "\n".join(f"  {path.parent.name}/{path.name:<12} {question_of(path)}" for path in known)
+    near = folder.parent == Path.cwd()
+    listed = "\n".join(f"  {_pad(path, near=near)}{question_of(path)}" for path in known)
     raise SweepError(f"{what}; there are:\n{listed}")
+
+
+def _pad(path: Path, *, near: bool) -> str:
+    return str(path.relative_to(Path.cwd()) if near else path).ljust(24)
 
 
 def _name(name: str) -> str:

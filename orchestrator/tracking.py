@@ -358,11 +358,18 @@ def _client(uri: str) -> MlflowClient:
 
 def fetch_model(name: str, uri: str, target: Path) -> Path:
     """Return a folder with the files of a registered model, NAME@ALIAS or NAME/VERSION. Raises SweepError."""
-    _client(uri)
+    client = _client(uri)
+    try:
+        known = [
+            f"{model.name}@{alias}" for model in client.search_registered_models() for alias in sorted(model.aliases)
+        ]
+    except Exception as error:
+        raise UnreachableError(f"MLflow at {masked(uri)} does not answer: {first_line(error)}") from error
     try:
         return Path(download_artifacts(artifact_uri=f"models:/{name}", dst_path=str(target), tracking_uri=uri))
     except Exception as error:
-        raise SweepError(f"model {name!r} not found in MLflow at {masked(uri)}: {first_line(error)}") from error
+        there = ", ".join(known) or "none yet: a sweep registers its best when its first trial ends"
+        raise SweepError(f"model {name!r} not found in MLflow at {masked(uri)}; there are: {there}") from error
 
 
 def masked(text: str) -> str:

@@ -159,7 +159,7 @@ def test_without_a_file_the_search_spaces_are_listed_with_their_questions():
     result = run("orchestrator.sweep")
 
     assert one_error(result) == "no search space given; there are:"
-    assert "  search_spaces/exp2.py      Which learning rate suits the partly frozen model?" in result.stderr
+    assert re.search(r"^  search_spaces/exp2\.py +Which learning rate suits the partly", result.stderr, re.MULTILINE)
     listed = re.findall(r"search_spaces/(\w+)\.py", result.stderr)
     assert listed == ["exp1", "exp2", "exp3", "exp4", "final", "joint", "pairs"]
 
@@ -351,10 +351,13 @@ def test_a_dry_run_prints_what_would_run(space, command, tmp_path):
 
     assert (result.exit_code, result.stderr) == (0, "")
     said = result.stdout
-    assert said.startswith("given  Which rate?\n  2 configs, listed · baseline learning_rate 2e-05 · 2 epochs\n")
+    assert said.startswith(
+        "given  Which rate?\n"
+        "  2 configs, listed · baseline learning_rate 2e-05 · 2 epochs · batch 16 · learning rate 2e-05\n"
+    )
     assert re.search(r"^0 +2e-05 .* baseline +$", said, re.MULTILINE)
     assert re.search(r"^1 +0\.0001 ", said, re.MULTILINE)
-    assert "110.1 M     15.4 M" in said
+    assert re.search(r"110\.1 M +15\.4 M", said)
     assert "sentiment: train 48 · dev 24" in said
     assert said.endswith("nothing was started\n")
     assert not (tmp_path / "runs").exists()
@@ -465,7 +468,7 @@ def test_another_sweep_of_the_name_is_refused_with_what_changed(space, command, 
 
     error = one_error_of_many(result)
     assert error == f"{paths.root} holds another sweep of this name; changed are:"
-    assert "  configs[0].learning_rate: was 0.001, is now 2e-05" in result.stderr
+    assert "  learning_rate: was 0.001, is now 2e-05" in result.stderr
     assert "--new puts it aside" in result.stderr
     assert paths.plan.read_bytes() == before
     assert not paths.leaderboard.exists()

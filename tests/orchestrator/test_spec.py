@@ -437,3 +437,11 @@ def test_joint_searches_all_of_it_together():
     assert all(c.learning_rate >= 1e-5 for c in configs if c.unfrozen_layers != "all")
     assert sweep.trials == 30
     assert sweep.baseline == BASE
+
+
+def test_the_readmes_example_is_a_search_space(tmp_path):
+    """What the README shows can be saved as it stands, and loaded."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.py").write_text(readme.split("```python\n")[1].split("```")[0], encoding="utf-8")
+
+    assert len(load_sweep(tmp_path / "mine.py").sweep.configs) == 5

@@ -1,0 +1,99 @@
+"""What is printed at the end: the table at any width, the verdict, and the config as it holds."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from model.config import HeadConfig, config_to_dict
+from model.tasks import TASKS
+from orchestrator import show
+from orchestrator.leaderboard import TrialRecord, leaderboard
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import shown
+from orchestrator.tables import Fitting, titles
+
+
+@pytest.fixture
+def board(bare_plan, tiny_config, tmp_path):
+    """Return plan, paths and the leaderboard of three trials, the last of which failed."""
+    heads = [HeadConfig(common_layers=n, task_layers=9) for n in (0, 5, 9)]
+    configs = [
+        replace(tiny_config, heads=each, learning_rate=rate)
+        for each, rate in zip(heads, (1e-3, 1.2345678e-4, 1e-5), strict=True)
+    ]
+    tasks = [TASKS[name].to_dict() for name in tiny_config.tasks]
+    plan = bare_plan(configs, tasks=tasks, encoder={"weights": "0" * 64})
+    paths = SweepPaths(tmp_path, plan.name)
+    trials = [record(number, config, 0.7123 + number / 100) for number, config in enumerate(configs[:2])]
+    failed = TrialRecord(2, "failed", config_to_dict(configs[2]), [], None, failure="diverged", error="the loss is nan")
+    return plan, paths, leaderboard(plan, paths, [*trials, failed])
+
+
+def record(number, config, score):
+    """Return a completed trial of one epoch."""
+    entry = {
+        "epoch": 1, "dev_score": score, "train_loss": 0.7, "learning_rate": 1e-3, "train_seconds": 212.4,
+        "scores": dict.fromkeys(config.tasks, score), "evaluation_seconds": 1.0,
+    }  # fmt: skip
+    best = {**entry, "checkpoint": "attempt-1/best-0001"}
+    return TrialRecord(number, "completed", config_to_dict(config), [entry], best, trainable_params=3_800_000)
+
+
+def printed(board, width):
+    """Return what is printed on a terminal of this width."""
+    plan, paths, found = board
+    console = Console(width=width, highlight=False, markup=False, emoji=False, record=True, file=None, quiet=False)
+    with console.capture() as capture:
+        show.final(console, plan, paths, found, 0.5, "http://127.0.0.1:5000/#/x")
+    return capture.get()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
+def test_the_final_table_keeps_whole_numbers_at_any_width(board, width):
+    """Rank, trial, best and gap stand in full, no cell is cut, and the columns left out are named."""
+    said = printed(board, width)
+
+    assert "…" not in said
+    assert re.search(r"^ +1 +0001 +0\.7223 +0\.0000", said, re.MULTILINE)
+    assert re.search(r"^ +2 +0000 baseline +0\.7123 +0\.0100", said, re.MULTILINE)
+    assert ("no room here for" in said) == (width < 200)
+    assert "trial 0002 failed (diverged): the loss is nan" in said
+
+
+def test_the_verdict_writes_numbers_as_people_do(board):
+    """The winner's learning rate has four digits, not seventeen."""
+    assert "learning_rate 0.0001235) has the best dev score" in printed(board, 200)
+
+
+def test_columns_that_would_share_a_name_keep_their_whole_name():
+    """A pair encoding of a task is not called like the task's score, nor like another field's."""
+    assert titles(["pair_encoding.similarity", "heads.dropout"], ["similarity"]) == [
+        "pair_encoding.similarity",
+        "dropout",
+    ]
+    assert titles(["losses.similarity", "pair_encoding.similarity"], []) == [
+        "losses.similarity",
+        "pair_encoding.similarity",
+    ]
+
+
+def test_a_config_is_shown_with_what_its_tasks_bring_along(bare_plan, tiny_config):
+    """Where a config leaves the pair encoding or the loss to the task, the task's own is shown."""
+    plan = bare_plan([tiny_config], tasks=[TASKS[name].to_dict() for name in tiny_config.tasks])
+
+    values = shown(plan, config_to_dict(replace(tiny_config, pair_encoding={"similarity": "joint"})))
+
+    assert values["pair_encoding.paraphrase"] == "separate"
+    assert values["pair_encoding.similarity"] == "joint"
+    assert values["losses.sentiment"] == "cross_entropy"
+
+
+def test_one_column_always_stays():
+    """A terminal narrower than any column still gets the first."""
+    console = Console(width=3, record=True)
+    with console.capture() as capture:
+        console.print(Fitting(["a", "long name"], [["1", "2"]], ["long name"]))
+
+    assert capture.get().split() == ["a", "1"]
