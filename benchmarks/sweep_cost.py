@@ -24,17 +24,17 @@ import torch
 import typer
 from safetensors.torch import save_file
 
-from benchmarks.references import Reference, engineer, packed, student
+from benchmarks.references import Reference, engineer, labels, packed, student
 from model.batches import Indices, epoch_batches
 from model.checkpoint import predictions_table, save_checkpoint
 from model.config import HeadConfig, TrialConfig
 from model.data import SAMPLE, load_corpus
 from model.encoder import BERT_BASE, Encoder
 from model.frozen_prefix import FrozenPrefix
-from model.multitask import MultitaskModel, weighted_loss
+from model.multitask import MultitaskModel
 from model.prefix_cache import PrefixCache
 from model.tasks import TASKS
-from model.training import TaskData, adamw, fine_tune, prepare
+from model.training import TaskData, adamw, fine_tune, prepare, take_step
 from model.weights import EncoderSource, find_encoder, packaged_minilm
 from search_spaces.exp4 import COMMON_AND_TASK_LAYERS
 
@@ -43,6 +43,7 @@ STUDY = TrialConfig(heads=HeadConfig(common_layers=0, task_layers=1), prefix_for
 DEPTHS: tuple[int | Literal["all"], ...] = ("all", 3, 2, 1)
 STEP_EXAMPLES = 512
 """Examples of each task that steps are drawn from; lengths are as in the whole data."""
+CPU = torch.device("cpu")
 MODELS = ("minilm", "bert-base")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -126,23 +127,16 @@ class Ours:
         self.config, self.by_name = config, {entry.task.name: entry for entry in data}
         self.model = MultitaskModel(config, [entry.task for entry in data], prefix.top()).train()
         self.optimizer = adamw(self.model, config)
-        self.inputs = {entry.task.name: prefix.inputs(entry.train.tokens) for entry in data}
+        inputs = prefix.inputs([entry.train.tokens for entry in data])
+        self.inputs = dict(zip(self.by_name, inputs, strict=True))
         sizes = {entry.task.name: len(entry.train) for entry in data}
         self.batches = epoch_batches(sizes, config, 1)
 
     def step(self, name: str, examples: Indices) -> float:
         """Take a step; return the loss."""
         entry = self.by_name[name]
-        tokens = entry.train.tokens
-        pooled = self.model.pooled(self.inputs[name].batch(tokens.sequences_of(examples)))
-        outputs = self.model(entry.task, pooled, tokens.per_example)
-        assert entry.train.labels is not None
-        labels = torch.from_numpy(entry.train.labels[examples]).float()
-        loss = weighted_loss(self.config, entry.task, outputs, labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return float(loss.detach())
+        chosen = labels(entry, examples)
+        return take_step(self.model, self.optimizer, self.config, entry, self.inputs[name], examples, chosen).item()
 
 
 def step_costs(
@@ -286,14 +280,19 @@ def one_trial(reference: Reference, epochs: int, folder: Path) -> float:
 
 
 def our_trial(
-    config: TrialConfig, entries: Sequence[TaskData], source: EncoderSource, cache: PrefixCache, folder: Path
+    config: TrialConfig,
+    entries: Sequence[TaskData],
+    source: EncoderSource,
+    cache: PrefixCache,
+    folder: Path,
+    device: torch.device = CPU,
 ) -> dict[str, int]:
     """Run a trial with its checkpoints, as orchestrator/trial.py does; return the checkpoints' sizes."""
-    prefix = FrozenPrefix(config, source, torch.device("cpu"), cache)
+    prefix = FrozenPrefix(config, source, device, cache)
     for _ in prefix.build([examples.tokens for entry in entries for examples in (entry.train, entry.dev)]):
         pass
     best = -1.0
-    for result in fine_tune(config, entries, source, cache=cache):
+    for result in fine_tune(config, entries, source, device=device, cache=cache):
         facts: dict[str, Any] = {
             "tasks": [entry.task for entry in entries],
             "config": config,

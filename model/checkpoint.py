@@ -117,12 +117,14 @@ class StoredModel:
 
     def predict(self, task: Task, examples: Examples) -> NDArray[np.float32]:
         """Return outputs [examples, outputs], as they were at the checkpoint's evaluation."""
-        return predict(self.model, task, examples.tokens, self.prefix.inputs(examples.tokens))
+        (inputs,) = self.prefix.inputs([examples.tokens])
+        return predict(self.model, task, examples.tokens, inputs)
 
     def evaluate(self, tasks: Sequence[Task], data: Mapping[str, Examples]) -> Evaluation:
         """Return the scores on labelled examples."""
-        inputs = {task.name: self.prefix.inputs(data[task.name].tokens) for task in tasks}
-        return evaluate(self.model, tasks, data, inputs)
+        inputs = self.prefix.inputs([data[task.name].tokens for task in tasks])
+        by_name = dict(zip([task.name for task in tasks], inputs, strict=True))
+        return evaluate(self.model, tasks, data, by_name)
 
 
 def load_model(checkpoint: Checkpoint, encoder: EncoderSource) -> StoredModel:
@@ -151,13 +153,14 @@ def require_same_encoder(checkpoint: Checkpoint, encoder: EncoderSource) -> None
 def release_weights(checkpoint: Checkpoint) -> int:
     """Remove a checkpoint's trained tensors and keep what else it holds; return the bytes that came free.
 
-    The manifest is written first, without them: a crash in between leaves a file that nobody names.
+    The manifest is written first, without them; a file that a crash left in between is removed the next time.
     """
-    weights = checkpoint.weights
-    facts = {key: value for key, value in checkpoint.manifest.items() if key != "files"}
-    size = weights.stat().st_size
-    write_manifest(checkpoint.folder, facts, without={MODEL})
-    weights.unlink()
+    weights = checkpoint.folder / MODEL
+    if MODEL in checkpoint.manifest["files"]:
+        facts = {key: value for key, value in checkpoint.manifest.items() if key != "files"}
+        write_manifest(checkpoint.folder, facts, without={MODEL})
+    size = weights.stat().st_size if weights.exists() else 0
+    weights.unlink(missing_ok=True)
     return size
 
 

@@ -99,18 +99,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         digest = manifest.pop("digest")
         whole = digest == content_hash(manifest)
+        named = {str(name): str(file["sha256"]) for name, file in manifest["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{folder}: no readable {MANIFEST} ({error}); it cannot be used") from error
     if not whole:
         raise DamagedFileError(f"{folder / MANIFEST}: is not what was written; it was changed")
-    for name, expected in manifest["files"].items():
+    for name, expected in named.items():
         path = folder / name
         if path.parent != folder or not path.is_file():
             raise DamagedFileError(f"{path}: named by {MANIFEST} and missing")
         found = sha256_of(path)
-        if found != expected["sha256"]:
+        if found != expected:
             raise DamagedFileError(
-                f"{path}: sha256 {found[:12]}…, {MANIFEST} says {expected['sha256'][:12]}…; the file was changed"
+                f"{path}: sha256 {found[:12]}…, {MANIFEST} says {expected[:12]}…; the file was changed"
             )
     return manifest
 

@@ -2,14 +2,14 @@
 
 In eval mode the embeddings and the frozen bottom layers are a function of the input alone. Their output, the hidden
 states at the freeze depth, is kept for each distinct input in memory-mapped files (model/prefix_cache.py), or computed
-anew for each batch where it cannot be. Both round it to the config's `prefix_format` and give the same bits: a row of
-a matrix product does not depend on the rows beside it, as long as there are some (FEWEST_ROWS).
+anew for each batch where it cannot be. Both round it to the config's `prefix_format`, and on a CPU both give the same
+bits: a row of a matrix product does not depend on the rows beside it, as long as there are some (FEWEST_ROWS), and
+attention takes sequences of one length together, without padding.
 
 Depth 0 (the embeddings alone) is cheaper to look up than to read back: it is always computed, and not rounded.
 Depth L (nothing but pooler and heads trains) needs [CLS] alone: one row a sequence.
 """
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -24,6 +24,7 @@ from model.config import TrialConfig
 from model.encoder import Encoder, EncoderParts, frozen_depth
 from model.inputs import Batch, Inputs, StateInputs, TokenInputs
 from model.packing import pack
+from model.placement import placement
 from model.precision import PREFIX_DTYPES, autocast
 from model.prefix_cache import Entry, PrefixCache, PrefixCacheError
 from model.tokens import PackedTokens
@@ -53,22 +54,40 @@ class FrozenPrefix:
         self.depth = None if config.prefix_dropout else depth
         """None: nothing is computed apart, the model takes tokens."""
         self.precision, self.dtype = config.precision, PREFIX_DTYPES[config.prefix_format]
+        self.where = "computed at every step"
+        """Where the states that `inputs` gave lie."""
 
     def top(self) -> Encoder:
         """Return the part that a model is made of: all above the freeze depth, or the whole encoder."""
         return self.encoder.part(start=self.depth).to(self.device)
 
-    def inputs(self, tokens: PackedTokens) -> Inputs:
-        """Return what the top is fed for these tokens: kept states where the cache has them, or computed ones."""
-        of_tokens = TokenInputs(tokens, self.device)
+    def inputs(self, splits: Sequence[PackedTokens]) -> list[Inputs]:
+        """Return what the top is fed for each split: kept states where the cache has them, or computed ones.
+
+        What the cache has open for earlier trials and these splits do not need is let go.
+        """
+        of_tokens = [TokenInputs(tokens, self.device) for tokens in splits]
         if self.depth is None:
-            return of_tokens
-        if self.cache is not None and self.depth > 0:
-            rows_RD = self.cache.open(self.entry(tokens, self.depth))
-            if rows_RD is not None and (placed := self._placed(rows_RD)) is not None:
-                distinct = tokens.distinct
-                return StateInputs(placed, self._lengths(tokens, self.depth), distinct.index, self.device)
-        return ComputedInputs(self, of_tokens)
+            return list(of_tokens)
+        if self.cache is None or self.depth == 0:
+            return [ComputedInputs(self, each) for each in of_tokens]
+        entries = [self.entry(tokens, self.depth) for tokens in splits]
+        self.cache.keep_open(entries)
+        opened = [self.cache.open(entry) for entry in entries]
+        fresh = [
+            rows
+            for rows, entry in zip(opened, entries, strict=True)
+            if rows is not None and not self.cache.moved(entry)
+        ]
+        move, self.where = placement(sum(rows.nbytes for rows in fresh), self.device)
+        found: list[Inputs] = []
+        for each, entry, rows in zip(of_tokens, entries, opened, strict=True):
+            if rows is None or (move is None and not self.cache.moved(entry)):
+                found.append(ComputedInputs(self, each))
+            else:
+                lengths, index = self._lengths(each.tokens, self.depth), each.tokens.distinct.index
+                found.append(StateInputs(self.cache.move(entry, move), lengths, index, self.device))
+        return found
 
     def build(self, splits: Sequence[PackedTokens], depths: Collection[int] = ()) -> Iterator[float]:
         """Fill the cache with the states of these splits that it lacks; yield the share that is done.
@@ -110,6 +129,7 @@ class FrozenPrefix:
             "tokens": tokens.content_sha256,
             "precision": self.precision,
             "device": self.device.type,
+            "cpu": torch.backends.cpu.get_cpu_capability() if self.device.type == "cpu" else "",
             "threads": torch.get_num_threads() if self.device.type == "cpu" else 0,
         }
         shape = int(self._lengths(tokens, depth).sum()), self.encoder.config.hidden_size
@@ -128,15 +148,26 @@ class FrozenPrefix:
         return np.ones_like(lengths) if depth == self.encoder.config.num_hidden_layers else lengths
 
     def _fill(self, tokens: PackedTokens, entries: dict[int, Entry]) -> Iterator[int]:
-        """Compute the states at all the depths in one pass into the cache; yield the rows done."""
+        """Compute the states that the cache lacks into it; yield the rows done. Without room for all, this depth's."""
         assert self.cache is not None
-        missing = {depth: entry for depth, entry in entries.items() if not self.cache.has(entry)}
-        missing[self.depth or 0] = entries[self.depth or 0]
-        below, inputs = self._loaded(max(missing)), TokenInputs(tokens, self.device)
-        done = 0
-        with self.cache.writers(missing) as write:
+        assert self.depth
+        own = {self.depth: entries[self.depth]}
+        missing = own | {depth: entry for depth, entry in entries.items() if not self.cache.has(entry)}
+        try:
+            yield from self._pass(tokens, missing)
+        except PrefixCacheError:
+            if missing == own:
+                raise
+            yield from self._pass(tokens, own)
+
+    def _pass(self, tokens: PackedTokens, entries: dict[int, Entry]) -> Iterator[int]:
+        """Compute the states at all these depths in one pass over the split; yield the rows done."""
+        assert self.cache is not None
+        with self.cache.writers(entries) as write:
+            below, inputs = self._loaded(max(entries)), TokenInputs(tokens, self.device)
+            done = 0
             for sequences in tokens.chunks(tokens.distinct.sequences, CHUNK_ROWS):
-                for depth, rows in self.states(below, inputs, sequences, missing).items():
+                for depth, rows in self.states(below, inputs, sequences, entries).items():
                     write(depth, rows)
                 done += int(tokens.lengths[sequences].sum())
                 yield done
@@ -155,7 +186,7 @@ class FrozenPrefix:
         copies = max(0, -(-(FEWEST_ROWS - rows) // int(lengths.max())))
         if self.encoder.config.num_hidden_layers in depths:  # there the products have one row a sequence
             copies = max(copies, FEWEST_ROWS - len(sequences))
-        batch = inputs.batch(np.append(sequences, np.repeat(longest, copies)), unpadded=True)
+        batch = inputs.batch(np.append(sequences, np.repeat(longest, copies)), unpadded=self.device.type == "cpu")
         assert batch.tokens is not None
         found: dict[int, Tensor] = {}
         with autocast(self.device, self.precision):
@@ -171,26 +202,6 @@ class FrozenPrefix:
                 if depth in depths:
                     found[depth] = hidden_ND[:rows].to(self.dtype)
         return found
-
-    def _placed(self, rows_RD: Tensor) -> Tensor | None:
-        """Return the states where the device reads them fast, or None where computing them is faster.
-
-        On a GPU: in its own memory where they take half of what is free, else in pinned memory, else nowhere:
-        a disk is slower than the frozen layers.
-        """
-        if self.device.type != "cuda":
-            return rows_RD
-        assert self.cache is not None
-        return self.cache.placed(rows_RD, lambda: self._place(rows_RD))
-
-    def _place(self, rows_RD: Tensor) -> Tensor | None:
-        free, _ = torch.cuda.mem_get_info(self.device)
-        host_free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if rows_RD.nbytes <= free // 2:
-            return rows_RD.to(self.device)
-        if rows_RD.nbytes <= host_free // 2:
-            return rows_RD.pin_memory()
-        return None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,11 @@ from torch import Tensor
 from model.files import DamagedFileError, content_hash, new_folder, read_manifest, write_manifest
 
 STATES = "states.npy"
+ROOM_LOCK = "room.lock"
+"""Held while room is made and taken, so that no two builders count on the same."""
 ENTRY_NAME = re.compile(r"[0-9a-f]{32}-[0-9]+")
+UNFINISHED_NAME = re.compile(r"\.([0-9a-f]{32})-[0-9]+\..+")
+"""What new_folder calls an entry until it is whole."""
 DEFAULT_LIMIT_BYTES = 50 * 10**9
 SPARE_BYTES = 64 * 10**6
 """Left free on the disk beside what is written."""
@@ -67,43 +71,51 @@ class Entry:
 
 @dataclass
 class PrefixCache:
-    """The entries under a folder. One object a process: what it opened stays open, and held."""
+    """The entries under a folder, and those of them that this process has open, and so holds."""
 
     folder: Path
     limit_bytes: int = DEFAULT_LIMIT_BYTES
-    _opened: dict[str, Tensor] = field(default_factory=dict)
-    _placed: dict[int, Tensor | None] = field(default_factory=dict)
-    _holds: list[int] = field(default_factory=list)
+    _opened: dict[str, "_Opened"] = field(default_factory=dict)
 
     def open(self, entry: Entry) -> Tensor | None:
         """Return an entry's states, memory-mapped and checked, or None where there is no whole one."""
         if entry.name not in self._opened:
             try:
-                hold = self._hold(entry.name)
-                try:
-                    self._opened[entry.name] = self._read(entry)
-                except BaseException:
-                    os.close(hold)
-                    raise
-                self._holds.append(hold)
+                hold = self._lock_file(entry.name)
+                fcntl.flock(hold, fcntl.LOCK_SH)
+                self._opened[entry.name] = _Opened(self._read(entry), hold)
             except (OSError, ValueError):  # absent, damaged, unreadable: none is of use
                 return None
-        return self._opened[entry.name]
+        return self._opened[entry.name].rows_RD
+
+    def keep_open(self, entries: Iterable[Entry]) -> None:
+        """Let go of all that is open but these: what no trial uses may be evicted."""
+        names = {entry.name for entry in entries}
+        self._opened = {name: opened for name, opened in self._opened.items() if name in names}
+
+    def moved(self, entry: Entry) -> bool:
+        """Return whether an open entry's states were moved already."""
+        return self._opened[entry.name].moved is not None
+
+    def move(self, entry: Entry, move: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """Return what `move` makes of an open entry's states, made once while it is open."""
+        opened = self._opened[entry.name]
+        if opened.moved is None:
+            assert move is not None
+            opened.moved = move(opened.rows_RD)
+        return opened.moved
 
     def has(self, entry: Entry) -> bool:
         """Return whether there is such an entry, unchecked."""
         return (self.folder / entry.name).is_dir()
 
-    def clear(self) -> None:
-        """Remove every entry that nobody holds."""
-        for path in self._entries():
-            self._evict(path)
-
-    def placed(self, rows_RD: Tensor, place: Callable[[], Tensor | None]) -> Tensor | None:
-        """Return what `place` made of an opened entry, asked once a process: placing changes what is free."""
-        if id(rows_RD) not in self._placed:
-            self._placed[id(rows_RD)] = place()
-        return self._placed[id(rows_RD)]
+    def clear(self) -> int:
+        """Remove every entry that nobody holds, and what killed builders left; return the bytes that came free."""
+        if not self.folder.is_dir():
+            return 0
+        with FileLock(self.folder / ROOM_LOCK):
+            freed = self._remove_leftovers()
+            return freed + sum(self._evict({path: size}, size) for path, size in self._entries().items())
 
     @contextmanager
     def sole_builder(self, entry: Entry) -> Iterator[bool]:
@@ -128,21 +140,24 @@ class PrefixCache:
 
     @contextmanager
     def writers(self, entries: Mapping[int, Entry]) -> Iterator[Callable[[int, Tensor], None]]:
-        """Yield a function that appends rows to the entry of a depth; at the end all entries are there, or none new.
+        """Yield a function that appends rows to the entry of a depth; at the end the entries are there, each whole.
 
-        Call it as the sole builder. Raises PrefixCacheError where there is no room, or the disk refuses.
+        Call it as the sole builder. The disk's space is taken at once, so that several builders do not count on
+        the same. Raises PrefixCacheError where there is no room, or the disk refuses.
         """
         try:
-            self._remove_leftovers(entries)
-            self._make_room(sum(entry.bytes for entry in entries.values()))
             with ExitStack() as stack:
                 files: dict[int, BinaryIO] = {}
-                folders = {d: stack.enter_context(new_folder(self.folder / e.name)) for d, e in entries.items()}
-                for depth, entry in entries.items():
-                    files[depth] = (folders[depth] / STATES).open("wb")
-                    stack.callback(files[depth].close)
-                    header = {"descr": np.dtype(entry.dtype).str, "fortran_order": False, "shape": entry.shape}
-                    np.lib.format.write_array_header_1_0(files[depth], header)
+                with FileLock(self.folder / ROOM_LOCK):
+                    self._remove_leftovers(ours={entry.family for entry in entries.values()})
+                    self._make_room(sum(entry.bytes for entry in entries.values()))
+                    folders = {d: stack.enter_context(new_folder(self.folder / e.name)) for d, e in entries.items()}
+                    for depth, entry in entries.items():
+                        files[depth] = stack.enter_context((folders[depth] / STATES).open("wb"))
+                        header = {"descr": np.dtype(entry.dtype).str, "fortran_order": False, "shape": entry.shape}
+                        np.lib.format.write_array_header_1_0(files[depth], header)
+                        if entry.bytes:
+                            os.posix_fallocate(files[depth].fileno(), files[depth].tell(), entry.bytes)
                 yield lambda depth, rows: _append(files[depth], rows)
                 for depth, entry in entries.items():
                     files[depth].close()
@@ -163,60 +178,81 @@ class PrefixCache:
         rows = np.load(folder / STATES, mmap_mode="c", allow_pickle=False)
         if rows.shape != entry.shape or rows.dtype != np.dtype(entry.dtype):
             raise DamagedFileError(f"{folder / STATES}: {rows.dtype} {list(rows.shape)}, expected {entry.shape}")
-        os.utime(folder)  # eviction removes what was used longest ago
+        with suppress(OSError):  # somebody else's, which we may only read
+            os.utime(folder)  # eviction removes what was used longest ago
         return torch.from_numpy(rows)
 
-    def _hold(self, name: str) -> int:
-        """Return an open file whose shared lock keeps the entry from eviction while this process lives.
+    def _lock_file(self, name: str) -> BinaryIO:
+        """Return the open file whose lock keeps the entry from eviction: shared by readers, sole for who removes it.
 
-        flock, since filelock has no shared locks and the kernel releases these whatever ends the process.
+        flock, since filelock has no shared locks; the kernel releases it when the file is closed or the process ends.
         """
-        hold = os.open(self.folder / f"{name}.held", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(hold, fcntl.LOCK_SH)
-        return hold
+        return os.fdopen(os.open(self.folder / f"{name}.held", os.O_RDONLY | os.O_CREAT, 0o666), "rb")
 
     def _make_room(self, need: int) -> None:
-        """Evict what was used longest ago, and by nobody now, until `need` bytes fit. Raises PrefixCacheError."""
-        for path in self._entries():
-            if self._fits(need):
-                return
-            self._evict(path)
-        if not self._fits(need):
-            free = shutil.disk_usage(self.folder).free
+        """Evict what was used longest ago, and by nobody now, until `need` bytes fit. Raises PrefixCacheError.
+
+        Where that cannot be reached nothing is evicted.
+        """
+        sizes = self._entries()
+        used, free = sum(sizes.values()), shutil.disk_usage(self.folder).free
+        missing = max(used + need - self.limit_bytes, need + SPARE_BYTES - free)
+        if missing > 0 and (need > self.limit_bytes or self._evict(sizes, missing) < missing):
             raise PrefixCacheError(
                 f"{self.folder}: the prefix cache needs {need / 1e9:.2f} GB; of its limit of "
-                f"{self.limit_bytes / 1e9:.2f} GB {sum(self._entries().values()) / 1e9:.2f} are in use, "
-                f"{free / 1e9:.2f} GB are free on the disk"
+                f"{self.limit_bytes / 1e9:.2f} GB {used / 1e9:.2f} are in use, {free / 1e9:.2f} GB are free on the "
+                "disk (--prefix-cache-gb; orchestrator.clean NAME --prefix-cache)"
             )
 
     def _entries(self) -> dict[Path, int]:
-        """Return the entries' sizes, the one used longest ago first; what is no entry is somebody else's."""
+        """Return the sizes of entries and of those being built, the one used longest ago first."""
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if ENTRY_NAME.fullmatch(path.name):
-                with suppress(OSError):  # another process evicts it, or it is no folder
+            if ENTRY_NAME.fullmatch(path.name) or UNFINISHED_NAME.fullmatch(path.name):
+                with suppress(OSError):  # another process removes it, or it is no folder: somebody else's file
                     found.append((path.stat().st_mtime, path, sum(file.stat().st_size for file in path.iterdir())))
         return {path: size for _, path, size in sorted(found)}
 
-    def _fits(self, need: int) -> bool:
-        room = need + sum(self._entries().values()) <= self.limit_bytes
-        return room and need + SPARE_BYTES <= shutil.disk_usage(self.folder).free
-
-    def _evict(self, path: Path) -> None:
-        """Remove an entry unless somebody holds it."""
-        hold = os.open(self.folder / f"{path.name}.held", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
+    def _evict(self, sizes: Mapping[Path, int], need: int) -> int:
+        """Remove entries that nobody holds, in this order, if they come to `need` bytes; return what they come to."""
+        victims: dict[Path, BinaryIO] = {}
+        for path in (path for path in sizes if ENTRY_NAME.fullmatch(path.name)):
+            if sum(sizes[victim] for victim in victims) >= need:
+                break
             with suppress(OSError):
-                fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path)
-        finally:
-            os.close(hold)
-
-    def _remove_leftovers(self, entries: Mapping[int, Entry]) -> None:
-        """Remove what a killed builder of these entries left; nobody else builds them now."""
-        for entry in entries.values():
-            for path in self.folder.glob(f".{entry.name}.*"):
+                lock = self._lock_file(path.name)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                victims[path] = lock
+        freed = sum(sizes[victim] for victim in victims)
+        if freed >= need:
+            for path in victims:
                 shutil.rmtree(path, ignore_errors=True)
+        return freed
+
+    def _remove_leftovers(self, ours: Collection[str] = ()) -> int:
+        """Remove what killed builders left: folders of splits that nobody builds, or whose builder we are now."""
+        freed = 0
+        for path, size in self._entries().items():
+            if (unfinished := UNFINISHED_NAME.fullmatch(path.name)) is None:
+                continue
+            lock = FileLock(self.folder / f"{unfinished[1]}.lock")
+            with suppress(Timeout, OSError):
+                if unfinished[1] not in ours:
+                    lock.acquire(timeout=0)
+                shutil.rmtree(path, ignore_errors=True)
+                freed += size
+                lock.release()
+        return freed
+
+
+@dataclass
+class _Opened:
+    """An entry that this process reads: closing the file lets go of it."""
+
+    rows_RD: Tensor
+    hold: BinaryIO
+    moved: Tensor | None = None
+    """The same states in the device's memory, or pinned for it."""
 
 
 def _append(file: BinaryIO, rows: Tensor) -> None:

@@ -116,8 +116,8 @@ def fine_tune(
 ) -> Iterator[EpochResult]:
     """Train for the config's epochs and yield the result of each; the encoder given is left as it is.
 
-    The same config, data, encoder, device and thread count give the same results: through `resume`, and with the
-    frozen layers' states in the cache or without. Raises DivergedError where the loss stops being finite.
+    On a CPU the same config, data, encoder and thread count give the same bits: through `resume`, and with the frozen
+    layers' states in the cache or without. Raises DivergedError where the loss stops being finite.
     """
     tasks = [entry.task for entry in data]
     prefix = FrozenPrefix(config, encoder, torch.device(device), cache)
@@ -127,8 +127,9 @@ def fine_tune(
     optimizer = adamw(model, config)
     if resume is not None:
         _load_optimizer(optimizer, model, resume.optimizer)
-    train_inputs = {entry.task.name: prefix.inputs(entry.train.tokens) for entry in data}
-    dev_inputs = {entry.task.name: prefix.inputs(entry.dev.tokens) for entry in data}
+    inputs = prefix.inputs([examples.tokens for entry in data for examples in (entry.train, entry.dev)])
+    train_inputs = dict(zip([entry.task.name for entry in data], inputs[::2], strict=True))
+    dev_inputs = dict(zip([entry.task.name for entry in data], inputs[1::2], strict=True))
     dev = {entry.task.name: entry.dev for entry in data}
     for epoch in range(resume.epoch + 1 if resume else 1, config.epochs + 1):
         learning_rate = config.learning_rate * config.learning_rate_decay ** (epoch - 1)
@@ -174,16 +175,30 @@ def _train_epoch(
     losses = torch.zeros(len(batches), dtype=torch.float64, device=model.device)
     for step, (name, examples) in enumerate(batches):
         entry = by_name[name]
-        sequences = entry.train.tokens.sequences_of(examples)
-        outputs = model(entry.task, model.pooled(inputs[name].batch(sequences)), entry.train.tokens.per_example)
-        loss = weighted_loss(config, entry.task, outputs, labels[name][torch.from_numpy(examples).to(model.device)])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses[step] = loss.detach()
+        chosen = labels[name][torch.from_numpy(examples).to(model.device)]
+        losses[step] = take_step(model, optimizer, config, entry, inputs[name], examples, chosen)
         if (step + 1) % STEPS_BETWEEN_LOOKS == 0 or step + 1 == len(batches):
             _refuse_divergence(losses[: step + 1].tolist(), batches, epoch, optimizer.param_groups[0]["lr"])
     return float(losses.mean())
+
+
+def take_step(
+    model: MultitaskModel,
+    optimizer: torch.optim.Optimizer,
+    config: TrialConfig,
+    entry: TaskData,
+    inputs: Inputs,
+    examples: Indices,
+    labels: Tensor,
+) -> Tensor:
+    """Take one step on these examples of a task, with their labels [B]; return the loss, still on the device."""
+    tokens = entry.train.tokens
+    outputs = model(entry.task, model.pooled(inputs.batch(tokens.sequences_of(examples))), tokens.per_example)
+    loss = weighted_loss(config, entry.task, outputs, labels)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
 
 
 def _refuse_divergence(losses: list[float], batches: Sequence[tuple[str, Indices]], epoch: int, rate: float) -> None:

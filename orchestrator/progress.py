@@ -80,8 +80,9 @@ class Progress:
                 self._configs[number] = shown(self._plan, event["config"])
             self._begun[number] = self._clock()
         elif kind == "prefix":
-            last = self._prefix.get(number, -1.0)
-            self._prefix[number] = event["share"]
+            last = self._prefix.pop(number, -1.0)
+            if event["share"] < 1:
+                self._prefix[number] = event["share"]
             return self._mode != "lines" or int(event["share"] * 4) > int(last * 4)  # a line a quarter
         elif kind == "note":
             known = event["text"] in self._notes  # every trial of a node meets the same

@@ -24,12 +24,16 @@ def release(paths: SweepPaths, board: Mapping[str, Any], kept: Collection[int]) 
         try:
             checkpoint = open_checkpoint(paths.trial(row["trial"]).root / row["checkpoint"])
             freed += release_weights(checkpoint)
-        except (DamagedFileError, ValueError):  # released before, or nothing to release
+        except DamagedFileError:  # nothing that could be released
             continue
     return freed
 
 
 def remove_leftovers(paths: SweepPaths) -> None:
-    """Remove what a killed process left half-written in the trials' folders. Call it while none runs."""
+    """Remove what killed processes left half-written in the folders of trials that have ended.
+
+    Those of open trials stay: after kill -9 of a driver its workers live on for a while, and write.
+    """
     for path in paths.root.glob("trials/*/attempt-*/.*"):
-        shutil.rmtree(path, ignore_errors=True)
+        if paths.trial(int(path.parents[1].name)).verdict.is_file():
+            shutil.rmtree(path, ignore_errors=True)

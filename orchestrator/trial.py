@@ -175,12 +175,14 @@ class _Run:
     def _prefix(self, data: list[TaskData], prefix: FrozenPrefix) -> Iterator[dict[str, Any]]:
         """Compute the frozen layers' states that this node lacks; yield reports while it lasts."""
         splits = [examples.tokens for entry in data for examples in (entry.train, entry.dev)]
-        said = time.monotonic()
+        told, last = False, time.monotonic()
         try:
             for share in prefix.build(splits, _depths_alike(self.plan, self.config, prefix.encoder.config)):
-                if time.monotonic() - said > PREFIX_REPORTS_S:
-                    said = time.monotonic()
+                if share < 1 and time.monotonic() - last > PREFIX_REPORTS_S:
+                    told, last = True, time.monotonic()
                     yield self._report(prefix=share)
+            if told:
+                yield self._report(prefix=1.0)
         except PrefixCacheError as error:
             yield self._report(note=f"{error}; frozen layers are computed at every step")
 

@@ -46,7 +46,8 @@ def test_mlflow_shows_each_trial_once_with_its_checkpoint(finished):
 
     from orchestrator.paths import tracking_uri
 
-    client = MlflowClient(tracking_uri(finished.out))
+    uri = tracking_uri(finished.out)
+    client = MlflowClient(uri, registry_uri=uri)
     experiment = client.get_experiment_by_name("tiny")
     assert "mlflow.sharedViewState.leaderboard" in experiment.tags
     runs = client.search_runs([experiment.experiment_id])
@@ -131,7 +132,7 @@ def test_a_changed_sweep_is_refused(finished):
     process = finished.start("--set", "learning_rate=1e-3")
     _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 2
-    assert "configs[0].learning_rate: was 0.01, is now 0.001" in errors
+    assert "  learning_rate: was 0.01, is now 0.001" in errors
     assert "--new" in errors
 
 

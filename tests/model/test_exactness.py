@@ -177,7 +177,7 @@ def test_losses_and_gradients_are_those_of_transformers(request, which, prefix_f
     losses, gradients = {}, {}
 
     for name, (task, tokens, labels) in case.examples.items():
-        inputs = prefix.inputs(tokens)
+        inputs = prefix.inputs([tokens])[0]
         assert isinstance(inputs, kind)
         model.zero_grad(set_to_none=True)
         loss = our_loss(model, inputs, config, task, tokens, np.arange(len(tokens)), labels)
@@ -209,7 +209,7 @@ def test_thirty_steps_of_adamw_stay_beside_transformers(minilm_data, padded, tmp
     if prefix_format == "fp16":
         list(prefix.build([entry.train.tokens for entry in data]))
     model = MultitaskModel(config, [entry.task for entry in data], prefix.top()).train()
-    inputs = {name: prefix.inputs(entry.train.tokens) for name, entry in by_name.items()}
+    inputs = {name: prefix.inputs([entry.train.tokens])[0] for name, entry in by_name.items()}
     assert isinstance(inputs["sentiment"], StateInputs if prefix_format == "fp16" else ComputedInputs)
     reference = Reference(source, model.heads, padded)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}

@@ -67,7 +67,7 @@ def pooled_by_transformers(folder, tokens):
 def pooled_by_us(stored: StoredModel, tokens):
     """Return the pooled output of each sequence in one batch."""
     with torch.no_grad():
-        return stored.model.pooled(stored.prefix.inputs(tokens).batch(torch.arange(len(tokens)).numpy()))
+        return stored.model.pooled(stored.prefix.inputs([tokens])[0].batch(torch.arange(len(tokens)).numpy()))
 
 
 @pytest.mark.parametrize(

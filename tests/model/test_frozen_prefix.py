@@ -36,7 +36,7 @@ def built(encoder, tokens, folder, precision="fp32", prefix_format="fp16"):
 
 def both(prefix, tokens):
     """Return the kept and the computed inputs of the same tokens."""
-    kept = prefix.inputs(tokens)
+    kept = prefix.inputs([tokens])[0]
     assert isinstance(kept, StateInputs)
     return kept, ComputedInputs(prefix, TokenInputs(tokens, CPU))
 
@@ -155,7 +155,7 @@ def test_one_pass_gives_all_the_depths_asked_for(tiny_source, tiny_tokens, tmp_p
     names = {path.name for path in tmp_path.iterdir() if path.is_dir()}
     assert names == {prefixes[0].entry(tiny_tokens, depth).name for depth in (1, 2, 3)}
     for prefix in prefixes:
-        assert isinstance(prefix.inputs(tiny_tokens), StateInputs)
+        assert isinstance(prefix.inputs([tiny_tokens])[0], StateInputs)
         assert list(prefix.build([tiny_tokens])) == []
 
 
@@ -186,7 +186,7 @@ def test_several_splits_are_built_in_turn_while_another_builder_has_one(tiny_sou
     *_, last = building
 
     assert last == 1
-    assert all(isinstance(prefix.inputs(tokens), StateInputs) for tokens in splits)
+    assert all(isinstance(prefix.inputs([tokens])[0], StateInputs) for tokens in splits)
 
 
 def test_the_embeddings_alone_need_no_cache(tiny_source, tiny_tokens, tmp_path):
@@ -195,7 +195,7 @@ def test_the_embeddings_alone_need_no_cache(tiny_source, tiny_tokens, tmp_path):
     prefix = FrozenPrefix(TrialConfig(unfrozen_layers=3), tiny_source, CPU, PrefixCache(folder))
 
     assert list(prefix.build([tiny_tokens], {0})) == []
-    inputs = prefix.inputs(tiny_tokens)
+    inputs = prefix.inputs([tiny_tokens])[0]
     batch, tokens = (of.batch(np.arange(4)) for of in (inputs, TokenInputs(tiny_tokens, CPU)))
 
     assert isinstance(inputs, ComputedInputs)
@@ -212,7 +212,7 @@ def test_what_is_not_computed_once_takes_tokens(tiny_source, tiny_tokens, tmp_pa
     prefix = FrozenPrefix(TrialConfig(**fields), tiny_source, CPU, PrefixCache(folder))
 
     assert list(prefix.build([tiny_tokens], {1, 2})) == []
-    assert isinstance(prefix.inputs(tiny_tokens), TokenInputs)
+    assert isinstance(prefix.inputs([tiny_tokens])[0], TokenInputs)
     assert prefix.top().state_dict().keys() == tiny_source.part().state_dict().keys()
     assert not folder.exists()
 
@@ -237,7 +237,7 @@ def test_equal_sequences_are_kept_once(tiny_source, random_tokens, tmp_path):
     tokens = replace(once, ids=np.tile(once.ids, 100), types=np.tile(once.types, 100), offsets=np.arange(0, 901, 9))
     prefix = built(tiny_source, tokens, tmp_path)
 
-    kept = {unfrozen: prefix(unfrozen).inputs(tokens) for unfrozen in (0, 1)}
+    kept = {unfrozen: prefix(unfrozen).inputs([tokens])[0] for unfrozen in (0, 1)}
 
     assert kept[1].rows_RD.shape == (9, 32)
     assert kept[0].rows_RD.shape == (1, 32)
@@ -249,7 +249,7 @@ def test_computed_states_are_rounded_as_kept_ones(tiny_source, tiny_tokens, pref
     """What a model trains on can be written in the format, whether it is written or not."""
     config = TrialConfig(unfrozen_layers=1, prefix_format=prefix_format)
 
-    hidden = FrozenPrefix(config, tiny_source, CPU).inputs(tiny_tokens).batch(np.arange(9)).hidden_ND
+    hidden = FrozenPrefix(config, tiny_source, CPU).inputs([tiny_tokens])[0].batch(np.arange(9)).hidden_ND
 
     assert torch.equal(hidden.to(dtype).float(), hidden)
     assert torch.equal(hidden.half().float(), hidden) == (prefix_format == "fp16")
@@ -334,7 +334,7 @@ def test_states_of_other_facts_are_never_used(
         tokens = of_tokens(tokens)
     if of_module:
         monkeypatch.setattr(*of_module)
-    inputs = FrozenPrefix(replace(config, **fields), encoder, CPU, PrefixCache(tmp_path)).inputs(tokens)
+    inputs = FrozenPrefix(replace(config, **fields), encoder, CPU, PrefixCache(tmp_path)).inputs([tokens])[0]
 
     assert isinstance(inputs, StateInputs) == (request.node.callspec.id == "nothing")
 
@@ -343,7 +343,7 @@ def prepared_model(config, tasks, source, tokens):
     """Return a config's model, its inputs, and the pooled vectors of some sequences."""
     prefix = FrozenPrefix(config, source, CPU)
     model = MultitaskModel(config, tasks, prefix.top()).train()
-    inputs = prefix.inputs(tokens)
+    inputs = prefix.inputs([tokens])[0]
     return model, lambda: model.pooled(inputs.batch(np.arange(6)))
 
 

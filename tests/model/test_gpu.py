@@ -32,16 +32,16 @@ def kept(tiny_source, random_tokens, tmp_path):
 def short_of(monkeypatch, *, device, host):
     """Say that so many bytes are free on the device, and so many in the host's memory."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _=None: (device, device))
-    monkeypatch.setattr("os.sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else host)
+    monkeypatch.setattr("model.placement.available_bytes", lambda: host)
 
 
 def test_states_lie_on_the_device_where_they_take_half_of_it_at_most(kept, monkeypatch):
     """They are copied there once a process, however many trials ask and however little they leave."""
     prefix, tokens = kept
 
-    first = prefix.inputs(tokens)
+    first = prefix.inputs([tokens])[0]
     short_of(monkeypatch, device=1_000, host=1_000)
-    second = prefix.inputs(tokens)
+    second = prefix.inputs([tokens])[0]
 
     assert isinstance(first, StateInputs)
     assert first.rows_RD.device.type == "cuda"
@@ -53,7 +53,7 @@ def test_states_lie_in_pinned_memory_where_the_device_has_no_room(kept, monkeypa
     prefix, tokens = kept
     short_of(monkeypatch, device=1_000, host=10**9)
 
-    inputs = prefix.inputs(tokens)
+    inputs = prefix.inputs([tokens])[0]
 
     assert isinstance(inputs, StateInputs)
     assert inputs.rows_RD.is_pinned()
@@ -65,7 +65,7 @@ def test_states_are_computed_where_neither_has_room(kept, monkeypatch):
     prefix, tokens = kept
     short_of(monkeypatch, device=1_000, host=1_000)
 
-    assert isinstance(prefix.inputs(tokens), ComputedInputs)
+    assert isinstance(prefix.inputs([tokens])[0], ComputedInputs)
 
 
 @pytest.mark.parametrize("host", [None, 10**9])
@@ -74,7 +74,7 @@ def test_kept_states_agree_with_computed_ones(kept, monkeypatch, host):
     prefix, tokens = kept
     if host:
         short_of(monkeypatch, device=1_000, host=host)
-    inputs, computed = prefix.inputs(tokens), ComputedInputs(prefix, TokenInputs(tokens, GPU))
+    inputs, computed = prefix.inputs([tokens])[0], ComputedInputs(prefix, TokenInputs(tokens, GPU))
 
     for sequences in ([0], [3, 3, 1], range(21)):
         one, other = (of.batch(np.asarray(sequences)).hidden_ND for of in (inputs, computed))

@@ -512,3 +512,69 @@ def test_a_superseded_attempt_writes_nothing_more(settled, paths, tiny_config):
     assert in_folder(paths.trial(0)) == before
     assert read_verdict(paths.trial(0)) is None
     newer.rmdir()
+
+
+def lasting(report):
+    """Return a verdict without its times, and without where its files lie."""
+    history = [{k: v for k, v in entry.items() if not k.endswith("_seconds")} for entry in report["history"]]
+    return {**report, "history": history}
+
+
+@pytest.mark.parametrize("off", [True, False], ids=["no cache asked for", "a folder that cannot be written"])
+def test_a_sweep_without_the_prefix_cache_gives_the_same_scores(settled, paths, tiny_config, uninterrupted, off):
+    """Computed at every step or read from the cache, the verdict is equal; a cache that fails is told in a note."""
+    there = replace(paths, out=paths.out.parent / "elsewhere")
+    if not off:
+        there.prefix_cache.parent.mkdir(parents=True)
+        there.prefix_cache.write_text("a file in the folder's place", encoding="utf-8")
+
+    *before, last = run_trial(
+        settled, there, 0, tiny_config, replace(EXECUTION, prefix_cache_bytes=0 if off else 10**9)
+    )
+
+    assert lasting(last) == lasting(uninterrupted[-1])
+    notes = [report["note"] for report in before if "note" in report]
+    assert len(notes) == (0 if off else 1)
+    assert all("\n" not in note and str(there.prefix_cache) in note for note in notes)
+
+
+def test_one_pass_fills_the_cache_for_every_depth_of_the_list(tiny_plan, paths, tiny_config):
+    """A list that varies the freeze depth alone has all its states after its first trial."""
+    configs = [replace(tiny_config, unfrozen_layers=n) for n in (1, 2)]
+    plan = tiny_plan(*configs)
+    for _ in run_trial(plan, paths, 0, configs[0], EXECUTION):
+        pass
+    before = sorted(paths.prefix_cache.glob("*-[0-9]"))
+
+    for _ in run_trial(plan, paths, 1, configs[1], EXECUTION):
+        pass
+
+    assert len(before) == 2 * len(tiny_config.tasks) * 2
+    assert sorted(paths.prefix_cache.glob("*-[0-9]")) == before
+
+
+def test_what_is_told_of_the_frozen_layers_is_published(bench):
+    """A report of how far they are is an event, and so is a note; neither counts as an epoch."""
+    proposal = bench.driver.propose()
+    plain = {"number": proposal.number, "history": [], "best": None, "done": False}
+
+    bench.driver.record({**plain, "prefix": 0.5})
+    bench.driver.record({**plain, "note": "no room"})
+
+    assert bench.events[-2:] == [
+        {"event": "prefix", "trial": proposal.number, "share": 0.5},
+        {"event": "note", "trial": proposal.number, "text": "no room"},
+    ]
+
+
+def test_a_trial_that_goes_on_says_after_which_epoch(settled, paths, tiny_config, tmp_path):
+    """The event of a trial that has epochs behind it says how many."""
+    study = TrialStudy(f"sqlite:///{tmp_path / 'study.db'}", settled, None)
+    stopped = run_trial(settled, paths, 0, tiny_config, EXECUTION)
+    next(stopped)
+    stopped.close()
+    events = []
+
+    Driver(study, paths, events.append).propose()
+
+    assert [(event["event"], event["epochs_done"]) for event in events] == [("started", 1)]

@@ -124,6 +124,36 @@ def test_without_a_terminal_each_event_is_one_line(plan, capsys):
     ]
 
 
+def test_the_frozen_layers_take_a_line_a_quarter_and_a_note_is_told_once(plan, capsys):
+    """However many reports come, of however many trials, nobody is flooded."""
+    with Progress(plan, "lines") as progress:
+        progress.publish({**started(0), "epochs_done": 1})
+        for hundredths in range(101):
+            progress.publish({"event": "prefix", "trial": 0, "share": hundredths / 100})
+        for trial in (0, 1):
+            progress.publish({"event": "note", "trial": trial, "text": "no room for the cache"})
+
+    lines = [line.rpartition("  ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "resumed after epoch 1",
+        *(f"computing the frozen layers once, {share}%" for share in (0, 25, 50, 75, 100)),
+        "note: no room for the cache",
+    ]
+
+
+def test_the_live_table_shows_how_far_the_frozen_layers_are(plan, clock):
+    """In the epoch's place, until there is an epoch; a note stands below."""
+    progress = Progress(plan, "live", clock)
+    progress.publish(started(0))
+    progress.publish({"event": "prefix", "trial": 0, "share": 0.34})
+    progress.publish({"event": "note", "trial": 0, "text": "no room"})
+
+    assert "frozen layers 34%" in shown(progress, 120)
+    assert "note: no room" in shown(progress, 120)
+    progress.publish(epoch(0, 0.7))
+    assert "frozen layers" not in shown(progress, 120)
+
+
 @pytest.mark.parametrize(
     "error",
     ["expected [cls] first", "no key [/heads]", "got :warning: here", "first line\nsecond line\n", ""],

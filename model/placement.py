@@ -1,0 +1,48 @@
+"""Where kept states lie while a trial reads them: in a file, in the GPU's memory, pinned for it, or nowhere."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+Move = Callable[[Tensor], Tensor]
+
+
+def placement(size: int, device: torch.device) -> tuple[Move | None, str]:
+    """Return how to move states of so many bytes to where the device reads them fast, and why; None: nowhere.
+
+    On a CPU they stay memory-mapped. On a GPU: in its own memory where they take half of what is free, else in pinned
+    memory where they take half of what is available, else nowhere: reading a disk at every step is slower than the
+    frozen layers.
+    """
+    if device.type != "cuda":
+        return (lambda rows: rows), "memory-mapped"
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(device)
+    if size <= free // 2:
+        return (lambda rows: rows.to(device)), "in the GPU's memory"
+    available = available_bytes()
+    if size <= available // 2:
+        return Tensor.pin_memory, "in pinned memory"
+    return None, (
+        f"frozen layers are computed at every step: their states take {size / 1e9:.1f} GB, more than half of the "
+        f"{free / 1e9:.1f} GB free on the GPU and of the {available / 1e9:.1f} GB of memory"
+    )
+
+
+def available_bytes() -> int:
+    """Return the memory that a process could still take: the kernel's own estimate, within the cgroup's limit."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+            break
+    else:
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return available
+    return min(available, limit - used)
