@@ -24,9 +24,9 @@ from model.frozen_prefix import FrozenPrefix
 from model.multitask import MultitaskModel
 from model.tasks import Task
 from model.training import TaskData, TrainingState
-from model.weights import EncoderSource
+from model.weights import IDENTITY, EncoderSource
 
-FORMAT = 2
+FORMAT = 3
 MODEL, OPTIMIZER, PREDICTIONS = "model.safetensors", "optimizer.safetensors", "predictions.parquet"
 
 
@@ -89,9 +89,9 @@ def save_checkpoint(
         )
 
 
-def open_checkpoint(folder: Path) -> Checkpoint:
-    """Return the checkpoint in a folder after checking it. Raises DamagedFileError."""
-    manifest = read_manifest(folder)
+def open_checkpoint(folder: Path, *, contents: bool = True) -> Checkpoint:
+    """Return the checkpoint in a folder after checking it, without `contents` by its sizes. Raises DamagedFileError."""
+    manifest = read_manifest(folder, contents=contents)
     if manifest.get("format") != FORMAT:
         raise DamagedFileError(f"{folder}: checkpoint format {manifest.get('format')!r}; this version reads {FORMAT}")
     return Checkpoint(folder, manifest)
@@ -142,7 +142,7 @@ def load_model(checkpoint: Checkpoint, encoder: EncoderSource) -> StoredModel:
 def require_same_encoder(checkpoint: Checkpoint, encoder: EncoderSource) -> None:
     """Raise ValueError unless this is the encoder that the checkpoint was trained from."""
     trained, here = checkpoint.manifest["encoder"], encoder.identity()
-    for part in ("weights", "tokenizer"):
+    for part in IDENTITY:
         if here[part] != trained[part]:
             raise ValueError(
                 f"{checkpoint.folder}: was trained from encoder {trained['name']!r} ({part} {trained[part][:12]}…), "

@@ -1,5 +1,6 @@
 """A fine-tuned model as a folder of its own, in the names that transformers loads."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def export_model(checkpoint: Checkpoint, encoder: EncoderSource, folder: Path) -
         save_file(_plain(merged | own), temporary / WEIGHTS, metadata={"format": "pt"})
         save_file(_plain(heads), temporary / f"{HEADS}.safetensors")
         write_json(temporary / f"{HEADS}.json", _about(checkpoint))
-        shutil.copyfile(encoder.folder / "config.json", temporary / "config.json")
+        config = json.loads((encoder.folder / "config.json").read_text(encoding="utf-8"))
+        config = {key: value for key, value in config.items() if key not in ("torch_dtype", "dtype")}
+        write_json(temporary / "config.json", {**config, "dtype": "float32"})
         for name in TOKENIZER_FILES:
             if (encoder.folder / name).is_file():
                 shutil.copyfile(encoder.folder / name, temporary / name)

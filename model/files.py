@@ -90,25 +90,28 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], *, without: Collectio
     write_json(folder / MANIFEST, {**said, "digest": content_hash(json.loads(json.dumps(said)))})
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path, *, contents: bool = True) -> dict[str, Any]:
     """Return the facts of a folder after checking every file that its manifest names.
 
-    Raises DamagedFileError where the manifest is missing or unreadable, or a file differs from it.
+    Without `contents` a file's size is looked at, not its hash. Raises DamagedFileError where the manifest is
+    missing or unreadable, or a file differs from it.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         digest = manifest.pop("digest")
         whole = digest == content_hash(manifest)
-        named = {str(name): str(file["sha256"]) for name, file in manifest["files"].items()}
+        named = {str(name): (str(file["sha256"]), int(file["bytes"])) for name, file in manifest["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{folder}: no readable {MANIFEST} ({error}); it cannot be used") from error
     if not whole:
         raise DamagedFileError(f"{folder / MANIFEST}: is not what was written; it was changed")
-    for name, expected in named.items():
+    for name, (expected, size) in named.items():
         path = folder / name
         if path.parent != folder or not path.is_file():
             raise DamagedFileError(f"{path}: named by {MANIFEST} and missing")
-        found = sha256_of(path)
+        if path.stat().st_size != size:
+            raise DamagedFileError(f"{path}: {path.stat().st_size} bytes, {MANIFEST} says {size}; the file was changed")
+        found = sha256_of(path) if contents else expected
         if found != expected:
             raise DamagedFileError(
                 f"{path}: sha256 {found[:12]}…, {MANIFEST} says {expected[:12]}…; the file was changed"

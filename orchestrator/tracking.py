@@ -118,7 +118,7 @@ class Projection:
         board = leaderboard(self._plan, self._paths, trials, self._runs)
         for row in board["rows"]:
             self._sync_summary(row)
-        kept = kept_trials(board, self._keep, self._registered_trials())
+        kept = kept_trials(board, self._keep, ())
         for trial in trials:
             if trial.state != "running" and trial.number not in self._ended:
                 self._end(trial, with_model=trial.number in kept)
@@ -288,25 +288,39 @@ class Projection:
         self._registered = number
 
     def _registered_trials(self) -> set[int]:
-        """Return the trials whose checkpoints are versions of the sweep's registered model."""
-        numbers = {run: number for number, run in self._runs.items()}
-        versions = self._client.search_model_versions(f"name = '{self._plan.name}'")
-        return {numbers[version.run_id] for version in versions if version.run_id in numbers}
+        """Return the trials whose checkpoints are versions of a registered model, of whatever name."""
+        runs = {run: number for number, run in self._runs.items()}
+        models = {
+            model.model_id: runs[model.source_run_id]
+            for model in self._client.search_logged_models([self._experiment])
+            if model.source_run_id in runs
+        }
+        found = set()
+        token = None
+        while True:
+            page = self._client.search_model_versions(max_results=10_000, page_token=token)
+            for version in page:
+                # One that was registered by hand may name its run, its logged model, or the latter in its source.
+                named = {version.model_id, str(version.source).rpartition("/")[2]} & models.keys()
+                found |= {models[model] for model in named if model}
+                found |= {runs[version.run_id]} if version.run_id in runs else set()
+            token = page.token
+            if not token:
+                return found
 
     def _release(self, board: Mapping[str, Any]) -> None:
         """Let go of the weights that are not to be kept: in MLflow, then in the trials' folders."""
-        completed = [row["trial"] for row in board["rows"] if row["rank"] is not None]
-        if len(completed) <= self._keep:
+        completed = {row["trial"] for row in board["rows"] if row["rank"] is not None}
+        if len(completed - self._released) <= self._keep:
             return
         kept = kept_trials(board, self._keep, self._registered_trials())
-        for number in set(completed) - kept - self._released:
-            for model in self._client.search_logged_models(
-                [self._experiment], f"source_run_id = '{self._runs[number]}'"
-            ):
+        for number in completed - kept - self._released:
+            found = self._client.search_logged_models([self._experiment], f"source_run_id = '{self._runs[number]}'")
+            for model in found:
                 get_artifact_repository(model.artifact_location).delete_artifacts()
                 self._client.delete_logged_model(model.model_id)
-            self._released.add(number)
-        release(self._paths, board, kept)
+        release(self._paths, board, kept | self._released)
+        self._released |= completed - kept
 
 
 class ProjectionThread:

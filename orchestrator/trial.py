@@ -230,7 +230,7 @@ class _Run:
             facts={**facts, "history": self.history, "best": self.best},
             with_optimizer=True,
         )
-        prune(self.folder, self.best)
+        prune(self.folder, self.best, attempt)
 
     def _dev_facts(self, tasks: list[Task]) -> dict[str, Any]:
         """Return what a later evaluation needs to give the same score to the last bit."""

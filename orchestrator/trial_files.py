@@ -56,15 +56,18 @@ def history(folder: TrialPaths) -> list[dict[str, Any]]:
     return []
 
 
-def prune(folder: TrialPaths, best: Mapping[str, Any]) -> None:
-    """Keep the newest states that are whole, the bests that they name, and the best of all."""
+def prune(folder: TrialPaths, best: Mapping[str, Any], attempt: Path | None = None) -> None:
+    """Keep the newest states that are whole, the bests that they name, and the best of all.
+
+    What the `attempt` that calls has written itself is looked at by its sizes, the rest by its contents.
+    """
     states: list[Path] = []
     bests = {best["checkpoint"]}
     for path in reversed(_states(folder)):
         if len(states) == STATES_KEPT:
             break
         try:
-            bests.add(open_checkpoint(path).manifest["best"]["checkpoint"])
+            bests.add(open_checkpoint(path, contents=path.parent != attempt).manifest["best"]["checkpoint"])
         except DamagedFileError:
             continue
         states.append(path)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint import load_model, load_state, open_checkpoint, predictions_table, save_checkpoint
+from model.checkpoint import FORMAT, load_model, load_state, open_checkpoint, predictions_table, save_checkpoint
 from model.config import TrialConfig
 from model.evaluation import labels_from
 from model.files import DamagedFileError
@@ -200,12 +200,15 @@ def test_a_flipped_bit_anywhere_in_the_manifest_is_refused(run, tmp_path):
     for at in range(0, manifest.stat().st_size, 3):  # every third: each costs a read of the whole folder
         whole = flip(manifest, at)
         try:
+            if json.loads(manifest.read_text(encoding="utf-8")) == json.loads(whole):
+                continue  # the last of a float's seventeen digits may be another for the same number
             open_checkpoint(manifest.parent)
-        except DamagedFileError:
+        except (DamagedFileError, ValueError):
             pass
         else:
             believed.append(whole[max(0, at - 20) : at + 1])
-        manifest.write_bytes(whole)
+        finally:
+            manifest.write_bytes(whole)
 
     assert believed == []
 
@@ -237,9 +240,9 @@ def test_a_missing_folder_is_refused(tmp_path):
 
 def test_another_format_is_refused_with_both_numbers(run, tmp_path):
     """A checkpoint of a later version says so."""
-    folder = run.save(tmp_path / "later", facts={"format": 3})
+    folder = run.save(tmp_path / "later", facts={"format": FORMAT + 1})
 
-    with pytest.raises(DamagedFileError, match="format 3; this version reads 2"):
+    with pytest.raises(DamagedFileError, match=f"format {FORMAT + 1}; this version reads {FORMAT}"):
         open_checkpoint(folder)
 
 

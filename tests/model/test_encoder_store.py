@@ -48,15 +48,47 @@ def test_another_encoder_in_the_same_place_is_not_taken(given, tmp_path):
     assert found.weights_sha256 == given.weights_sha256
 
 
-def test_keeping_twice_keeps_one_copy_without_taking_space(given, tmp_path):
-    """The second call does nothing, and the first made links where it could."""
-    keep_encoder(given, tmp_path / "store")
-    (folder,) = (tmp_path / "store").iterdir()
-    before = (folder / "model.safetensors").stat()
-    keep_encoder(given, tmp_path / "store")
+def test_keeping_twice_writes_once_and_a_package_is_linked(given, tmp_path):
+    """The second call does nothing; MiniLM's package takes no space, a person's folder is copied."""
+    minilm = find_encoder("minilm")
+    for _ in range(2):
+        keep_encoder(given, tmp_path / "store")
+        keep_encoder(minilm, tmp_path / "store")
 
-    assert (folder / "model.safetensors").stat().st_ino == before.st_ino
-    assert before.st_nlink == 2
+    links = {(tmp_path / "store" / folder.name / "model.safetensors").stat().st_nlink: folder.name
+             for folder in (tmp_path / "store").iterdir()}  # fmt: skip
+    assert len(list((tmp_path / "store").iterdir())) == 2
+    assert links[1].startswith(given.weights_sha256[:12])
+
+
+def test_what_is_written_into_the_given_folder_does_not_reach_the_store(given, tmp_path):
+    """Weights that are overwritten in place, as cp does, are still there as they were; a spoilt store is mended."""
+    keep_encoder(given, tmp_path / "store")
+    with (given.folder / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x7f")
+
+    found = encoder_of(given.identity(), str(given.folder), tmp_path / "store")
+    assert found.weights_sha256 == given.weights_sha256
+
+    with (found.folder / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x7f")
+    again = find_encoder(str(given.folder))
+    keep_encoder(again, tmp_path / "store")
+    assert encoder_of(again.identity(), "no-such/encoder-at-all/here", tmp_path / "store").folder != found.folder
+
+
+def test_the_same_weights_under_another_config_are_another_encoder(given, tmp_path):
+    """The number of heads is no tensor's shape: it belongs to the identity."""
+    keep_encoder(given, tmp_path / "store")
+    config = given.folder / "config.json"
+    config.write_text(config.read_text().replace('"num_attention_heads": 4', '"num_attention_heads": 8'))
+
+    found = encoder_of(given.identity(), str(given.folder), tmp_path / "store")
+
+    assert found.config == given.config
+    assert find_encoder(str(given.folder)).identity() != given.identity()
 
 
 @pytest.mark.parametrize("spoilt", [False, True], ids=["nothing kept", "kept and changed since"])

@@ -34,7 +34,7 @@ def bare_plan():
     def planned(configs=(), **changes):
         baseline = configs[0] if configs else TINY
         values = {
-            "version": 102,
+            "version": 202,
             "sweep_id": "0" * 32,
             "name": "bare",
             "question": "Which?",

@@ -46,7 +46,7 @@ def sweep(tmp_path, tiny_plan, tiny_config):
         with new_folder(paths.trial(number).root / best["checkpoint"]) as folder:
             (folder / "model.safetensors").write_bytes(b"weights")
             (folder / "predictions.parquet").write_bytes(b"predictions")
-            write_manifest(folder, {"format": 2, "trial": number})
+            write_manifest(folder, {"format": 3, "trial": number})
         trials.append(TrialRecord(number, "completed", config_to_dict(config), [entry], best, trainable_params=7))
     return plan, paths, trials
 
@@ -76,7 +76,7 @@ def test_mlflow_and_the_folders_keep_the_same_trials(sweep):
     projection.sync(trials)
 
     assert with_weights(paths) == [1, 3]
-    client = MlflowClient(projection.uri)
+    client = MlflowClient(projection.uri, registry_uri=projection.uri)
     experiment = client.get_experiment_by_name(plan.name)
     models = client.search_logged_models([experiment.experiment_id])
     numbers = {run: number for number, run in projection.runs.items()}
@@ -99,11 +99,34 @@ def test_a_registered_model_outlives_every_better_trial(sweep):
     projection.sync(trials)
 
     assert with_weights(paths) == [0, 1]
-    versions = MlflowClient(projection.uri).search_model_versions(f"name = '{plan.name}'")
+    versions = MlflowClient(projection.uri, registry_uri=projection.uri).search_model_versions(f"name = '{plan.name}'")
     assert sorted(version.run_id for version in versions) == sorted(projection.runs[n] for n in (0, 1))
     for version in versions:
         folder = fetch_model(f"{plan.name}/{version.version}", projection.uri, paths.out / f"v{version.version}")
         assert (folder / "model.safetensors").read_bytes() == b"weights"
+
+
+@pytest.mark.slow
+def test_a_model_registered_by_hand_under_another_name_stays(sweep):
+    """Somebody who registers a trial's model as production in MLflow's page keeps it, whatever its rank becomes."""
+    from mlflow import MlflowClient
+
+    from orchestrator.tracking import Projection, fetch_model
+
+    plan, paths, trials = sweep
+    projection = Projection(plan, paths, None, keep=3)
+    projection.sync(trials[:3])
+    client = MlflowClient(projection.uri, registry_uri=projection.uri)
+    experiment = client.get_experiment_by_name(plan.name)
+    (model,) = client.search_logged_models([experiment.experiment_id], f"source_run_id = '{projection.runs[2]}'")
+    client.create_registered_model("production")
+    client.create_model_version("production", f"models:/{model.model_id}", model_id=model.model_id)
+
+    Projection(plan, paths, None, keep=1).sync(trials)
+
+    assert with_weights(paths) == [1, 2]
+    folder = fetch_model("production/1", projection.uri, paths.out / "production")
+    assert (folder / "model.safetensors").read_bytes() == b"weights"
 
 
 @pytest.mark.slow
@@ -135,8 +158,11 @@ def test_releasing_again_frees_nothing(sweep):
 
 
 def test_leftovers_of_killed_writers_go(sweep):
-    """Temporary folders in an attempt are removed, everything else stays."""
+    """Temporary folders of trials that have ended are removed, everything else stays."""
     _, paths, _ = sweep
+    open_trials = paths.trial(1).root / "attempt-1/.state-0001.x7"
+    open_trials.mkdir()
+    write_json(paths.trial(2).verdict, {"state": "completed"})
     left = paths.trial(2).root / "attempt-1/.state-0001.x7"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
@@ -144,4 +170,5 @@ def test_leftovers_of_killed_writers_go(sweep):
     remove_leftovers(paths)
 
     assert not left.exists()
+    assert open_trials.exists(), "an orphan worker may still write there"
     assert with_weights(paths) == [0, 1, 2, 3]
