@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import BertConfig, BertModel
 
 from model.batches import Indices, epoch_batches
@@ -43,33 +44,37 @@ class Reference:
     """The first epoch, in its order."""
     evaluate: Callable[[], dict[str, float]]
     """Scores the dev examples."""
+    rows: Callable[[str, Indices], int]
+    """Token rows that a step on these examples computes, padding included."""
 
 
 def student(
-    config: TrialConfig, data: Sequence[TaskData], shape: EncoderConfig, weights: Mapping[str, Tensor]
+    config: TrialConfig,
+    data: Sequence[TaskData],
+    shape: EncoderConfig,
+    weights: Mapping[str, Tensor],
+    *,
+    still: bool = False,
 ) -> Reference:
     """Return what a good student writes: eager attention, random batches padded to their longest, plain AdamW.
 
-    Frozen parameters take no gradient; model.train() switches dropout on everywhere; the two sentences of a pair
-    go through the encoder one after the other.
+    Frozen parameters take no gradient; model.train() switches dropout on everywhere, but for the frozen layers where
+    `still`; the two sentences of a pair go through the encoder one after the other.
     """
     bert = _bert(shape, weights, config, attention="eager")
+    frozen = _frozen(bert, config, shape) if still else []
 
     def pooled(tokens: PackedTokens, examples: Indices) -> Tensor:
         sides = [examples * tokens.per_example + side for side in range(tokens.per_example)]
         return torch.stack([bert(**padded(tokens, sequences)).pooler_output for sequences in sides], dim=1)
 
-    sizes = {entry.task.name: len(entry.train) for entry in data}
+    def rows(tokens: PackedTokens, examples: Indices) -> int:
+        sides = [examples * tokens.per_example + side for side in range(tokens.per_example)]
+        return sum(len(examples) * int(tokens.lengths[sequences].max()) for sequences in sides)
+
+    batches = _random(data, config)
     return _reference(
-        config,
-        data,
-        shape,
-        bert,
-        pooled,
-        batches=epoch_batches(sizes, config, 1),
-        still=[],
-        fused=False,
-        sort_dev=False,
+        config, data, shape, bert, pooled, rows, batches=batches, still=frozen, fused=False, sort_dev=False
     )
 
 
@@ -87,10 +92,42 @@ def engineer(
         found: Tensor = bert(**padded(tokens, tokens.sequences_of(examples))).pooler_output
         return found.view(len(examples), tokens.per_example, -1)
 
-    depth = frozen_depth(config.unfrozen_layers, shape.num_hidden_layers)
-    still = [] if depth is None else [bert.embeddings, *bert.encoder.layer[:depth]]
     batches = _by_length({entry.task.name: entry.train.tokens for entry in data}, config)
-    return _reference(config, data, shape, bert, pooled, batches=batches, still=still, fused=True, sort_dev=True)
+    still = _frozen(bert, config, shape)
+    return _reference(
+        config, data, shape, bert, pooled, _padded_rows, batches=batches, still=still, fused=True, sort_dev=True
+    )
+
+
+def tuned(
+    config: TrialConfig, data: Sequence[TaskData], shape: EncoderConfig, weights: Mapping[str, Tensor]
+) -> Reference:
+    """Return best practice as a reviewer made it faster: the last layer takes [CLS] alone as its query and row."""
+    bert = _bert(shape, weights, config, attention="sdpa")
+
+    def pooled(tokens: PackedTokens, examples: Indices) -> Tensor:
+        batch = padded(tokens, tokens.sequences_of(examples))
+        real = batch["attention_mask"].bool()[:, None, None]
+        hidden = bert.embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
+        for layer in bert.encoder.layer[:-1]:
+            hidden = layer(hidden, attention_mask=real)
+        last = bert.encoder.layer[-1]
+        attention, first = last.attention.self, hidden[:, :1]
+        query, key, value = (
+            project(rows).unflatten(-1, (shape.num_attention_heads, -1)).transpose(1, 2)
+            for project, rows in ((attention.query, first), (attention.key, hidden), (attention.value, hidden))
+        )
+        dropout = shape.attention_probs_dropout_prob if last.training else 0.0
+        context = functional.scaled_dot_product_attention(query, key, value, attn_mask=real, dropout_p=dropout)
+        attended = last.attention.output(context.transpose(1, 2).flatten(-2), first)
+        found: Tensor = bert.pooler(last.output(last.intermediate(attended), attended))
+        return found.view(len(examples), tokens.per_example, -1)
+
+    batches = _by_length({entry.task.name: entry.train.tokens for entry in data}, config)
+    still = _frozen(bert, config, shape)
+    return _reference(
+        config, data, shape, bert, pooled, _padded_rows, batches=batches, still=still, fused=True, sort_dev=True
+    )
 
 
 def packed(
@@ -114,18 +151,10 @@ def packed(
         found: Tensor = pooler(hidden_ND[batch.packing.firsts_B])[batch.packing.restore_B]
         return found.view(len(examples), tokens.per_example, -1)
 
-    sizes = {entry.task.name: len(entry.train) for entry in data}
     return _reference(
-        config,
-        data,
-        shape,
-        encoder,
-        pooled,
-        batches=epoch_batches(sizes, config, 1),
-        still=still,
-        fused=True,
+        config, data, shape, encoder, pooled, real_rows, batches=_random(data, config), still=still, fused=True,
         sort_dev=True,
-    )
+    )  # fmt: skip
 
 
 def _reference(
@@ -134,6 +163,7 @@ def _reference(
     shape: EncoderConfig,
     encoder: nn.Module,
     pooled: Callable[[PackedTokens, Indices], Tensor],
+    rows: Callable[[PackedTokens, Indices], int],
     *,
     batches: list[tuple[str, Indices]],
     still: Sequence[nn.Module],
@@ -165,7 +195,13 @@ def _reference(
         optimizer.step()
         return loss.item()
 
-    return Reference(model, step, batches, lambda: _scores(model, data, outputs, sort_dev=sort_dev))
+    return Reference(
+        model,
+        step,
+        batches,
+        lambda: _scores(model, data, outputs, sort_dev=sort_dev),
+        lambda name, examples: rows(by_name[name].train.tokens, examples),
+    )
 
 
 def labels(entry: TaskData, examples: Indices) -> Tensor:
@@ -196,6 +232,25 @@ def _bert(shape: EncoderConfig, weights: Mapping[str, Tensor], config: TrialConf
         for module in (bert.embeddings, *bert.encoder.layer[:depth]):
             module.requires_grad_(False)
     return bert
+
+
+def real_rows(tokens: PackedTokens, examples: Indices) -> int:
+    """Return the tokens of these examples."""
+    return int(tokens.lengths[tokens.sequences_of(examples)].sum())
+
+
+def _padded_rows(tokens: PackedTokens, examples: Indices) -> int:
+    lengths = tokens.lengths[tokens.sequences_of(examples)]
+    return len(lengths) * int(lengths.max())
+
+
+def _frozen(bert: Any, config: TrialConfig, shape: EncoderConfig) -> list[nn.Module]:
+    depth = frozen_depth(config.unfrozen_layers, shape.num_hidden_layers)
+    return [] if depth is None else [bert.embeddings, *bert.encoder.layer[:depth]]
+
+
+def _random(data: Sequence[TaskData], config: TrialConfig) -> list[tuple[str, Indices]]:
+    return epoch_batches({entry.task.name: len(entry.train) for entry in data}, config, 1)
 
 
 def _by_length(tokens: Mapping[str, PackedTokens], config: TrialConfig) -> list[tuple[str, Indices]]:

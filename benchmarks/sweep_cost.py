@@ -7,7 +7,6 @@ largest; every figure is a ratio of two of these. benchmarks/references.py says 
 import gc
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,25 +22,37 @@ import torch
 import typer
 from safetensors.torch import save_file
 
-from benchmarks.references import Reference, engineer, labels, packed, student
+from benchmarks.references import Reference, engineer, labels, packed, real_rows, student, tuned
 from model.batches import Indices, epoch_batches
 from model.checkpoint import predictions_table, save_checkpoint
-from model.config import HeadConfig, TrialConfig
+from model.config import HeadConfig, TrialConfig, config_from_dict
 from model.data import SAMPLE, load_corpus
 from model.encoder import BERT_BASE, Encoder
 from model.frozen_prefix import FrozenPrefix
 from model.multitask import MultitaskModel
-from model.prefix_cache import PrefixCache
+from model.prefix_cache import DEFAULT_LIMIT_BYTES, PrefixCache
 from model.tasks import TASKS
 from model.training import TaskData, adamw, fine_tune, prepare, take_step
 from model.weights import EncoderSource, find_encoder, packaged_minilm
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Options, Plan, draft
+from orchestrator.resources import Machine
+from orchestrator.spec import load_sweep
+from orchestrator.trial import Execution, run_trial
 from search_spaces.exp4 import COMMON_AND_TASK_LAYERS
 
 TASK_NAMES = ("sentiment", "paraphrase", "similarity")
 STUDY = TrialConfig(heads=HeadConfig(common_layers=0, task_layers=1), prefix_format="fp16")
 DEPTHS: tuple[int | Literal["all"], ...] = ("all", 3, 2, 1)
+AGAINST = {
+    "step_vs_reference": "student",
+    "step_vs_still_reference": "student, frozen still",
+    "step_vs_best_practice": "engineer",
+    "step_vs_tuned_practice": "tuned",
+    "step_vs_padding_free": "packed",
+}
 STEP_EXAMPLES = 512
-"""Examples of each task that steps are drawn from; lengths are as in the whole data."""
+"""Examples of each task that steps are drawn from, by a hash of their sentences."""
 CPU = torch.device("cpu")
 MODELS = ("minilm", "bert-base")
 
@@ -80,7 +90,7 @@ def main(
                 for who in ("ours", "student")
             }
         if "orchestration" in chosen:
-            found["between_trials_seconds"] = between_trials(folder)
+            found["between_trials_seconds"] = between_trials(data, folder)
     print(json.dumps(found, indent=1) if as_json else table(found))
 
 
@@ -132,6 +142,10 @@ class Ours:
         sizes = {entry.task.name: len(entry.train) for entry in data}
         self.batches = epoch_batches(sizes, config, 1)
 
+    def rows(self, name: str, examples: Indices) -> int:
+        """Return the tokens of these examples."""
+        return real_rows(self.by_name[name].train.tokens, examples)
+
     def step(self, name: str, examples: Indices) -> float:
         """Take a step; return the loss."""
         entry = self.by_name[name]
@@ -144,39 +158,34 @@ def step_costs(
 ) -> dict[str, dict[str, Any]]:
     """Return the ratios of step times by depth and precision: against student, engineer and packed rows."""
     weights = source.part().state_dict()
-    found: dict[str, dict[str, Any]] = {
-        key: {} for key in ("step_vs_reference", "step_vs_best_practice", "step_vs_padding_free", "step_cpu_seconds")
-    }
+    found: dict[str, dict[str, Any]] = {key: {} for key in (*AGAINST, "step_cpu_seconds")}
     capped = replace(STUDY, max_train_examples=STEP_EXAMPLES)
     cache = PrefixCache(folder / "steps")
     for depth in DEPTHS:
         config = replace(capped, unfrozen_layers=depth)
         entries = task_data(source, config, data, dev=32)
         bf16 = replace(config, precision="bf16")
-        fine = (entries, source.config, weights)
+        given = (entries, source.config, weights)
         variants: dict[str, Reference | Ours] = {
-            "student": student(config, *fine),
-            "engineer": engineer(config, *fine),
-            "engineer bf16": engineer(bf16, *fine),
-            "packed": packed(config, *fine),
+            "student": student(config, *given),
+            "student, frozen still": student(config, *given, still=True),
+            "engineer": engineer(config, *given),
+            "engineer bf16": engineer(bf16, *given),
+            "tuned": tuned(config, *given),
+            "packed": packed(config, *given),
             "ours": Ours(config, entries, source, cache),
             "ours bf16": Ours(bf16, entries, source, cache),
         }
         count = max(2, steps // 2) if depth == "all" else steps
         times = interleaved(variants, count, repeats)
         found["step_cpu_seconds"][str(depth)] = {name: statistics.median(values) for name, values in times.items()}
-        for key, reference in (
-            ("step_vs_reference", "student"),
-            ("step_vs_best_practice", "engineer"),
-            ("step_vs_padding_free", "packed"),
-        ):
+        for key, reference in AGAINST.items():
             found[key][str(depth)] = {
                 "fp32": ratio(times[reference], times["ours"]),
                 "bf16": ratio(times[reference], times["ours bf16"]),
             }
-        found["step_vs_best_practice"][str(depth)]["bf16 against bf16"] = ratio(
-            times["engineer bf16"], times["ours bf16"]
-        )
+        both = ratio(times["engineer bf16"], times["ours bf16"])
+        found["step_vs_best_practice"][str(depth)]["bf16 against its bf16"] = both
         if log:
             print(
                 source.name,
@@ -195,6 +204,11 @@ def interleaved(variants: Mapping[str, Reference | Ours], steps: int, repeats: i
     for name, variant in variants.items():  # a step to warm up
         variant.step(*shares[name][0])
     times: dict[str, list[float]] = {name: [] for name in variants}
+    # Few batches stand for an epoch: their time is scaled by the rows that an epoch's batches have on average.
+    scale = {
+        name: mean_rows(variant, variant.batches) / mean_rows(variant, shares[name])
+        for name, variant in variants.items()
+    }
     for _ in range(repeats):
         spent = dict.fromkeys(variants, 0.0)
         for i in range(steps):
@@ -203,8 +217,13 @@ def interleaved(variants: Mapping[str, Reference | Ours], steps: int, repeats: i
                 variant.step(*shares[name][i])
                 spent[name] += time.process_time() - started
         for name, seconds in spent.items():
-            times[name].append(seconds / steps)
+            times[name].append(scale[name] * seconds / steps)
     return times
+
+
+def mean_rows(variant: "Reference | Ours", batches: Sequence[tuple[str, Indices]]) -> float:
+    """Return the token rows, padding included, that the variant computes for a batch on average."""
+    return statistics.mean(variant.rows(name, examples) for name, examples in batches)
 
 
 def spread(batches: Sequence[tuple[str, Indices]], steps: int) -> list[tuple[str, Indices]]:
@@ -233,34 +252,62 @@ def ratio(reference: Sequence[float], ours: Sequence[float]) -> dict[str, float]
 
 
 def exp4_cost(source: EncoderSource, data: str, folder: Path, examples: int = 96, epochs: int = 4) -> dict[str, Any]:
-    """Return what exp4 costs, everything included, beside one trial of the references. bert-base's shape."""
+    """Return what exp4 costs, everything included, beside one trial of the references. bert-base's shape.
+
+    Ours goes through orchestrator.trial.run_trial, as in a worker: preparing, cache, evaluations, checkpoints,
+    resumable states, verdicts. The references find their data prepared and keep their best weights alone.
+    """
     config = replace(STUDY, max_train_examples=examples, epochs=epochs)
     entries = task_data(source, config, data, dev=examples)
-    weights = source.part().state_dict()
-    costs = {name: one_trial(make(config, entries, source.config, weights), epochs, folder)
-             for name, make in (("student", student), ("engineer", engineer))}  # fmt: skip
+    given = (entries, source.config, source.part().state_dict())
+    references = {
+        "student": student(config, *given),
+        "engineer": engineer(config, *given),
+        "engineer bf16": engineer(replace(config, precision="bf16"), *given),
+    }
+    costs = {name: one_trial(reference, epochs, folder) for name, reference in references.items()}
     sizes: dict[str, int] = {}
     for precision in ("fp32", "bf16"):
+        settings = {"epochs": epochs, "max_train_examples": examples, "precision": precision}
+        plan = exp4_plan(source, data, settings, dev=examples)
+        execution = Execution("benchmark", DEFAULT_LIMIT_BYTES)
+        paths = SweepPaths(folder / precision, plan.name)
         started = time.process_time()
-        cache = PrefixCache(folder / f"exp4-{precision}")
-        for common, task in COMMON_AND_TASK_LAYERS:
-            trial = replace(config, heads=HeadConfig(common_layers=common, task_layers=task), precision=precision)
-            written = our_trial(trial, entries, source, cache, folder / f"{precision}-{common}-{task}")
-            if (common, task) == (0, 1):
-                sizes = written
+        for number, values in enumerate(plan.configs):
+            *_, last = (
+                (report, sizes := sizes or state_sizes(paths.trial(number).root))
+                for report in run_trial(plan, paths, number, config_from_dict(values), execution)
+            )
+            assert last[0]["state"] == "completed", last[0]
         costs[f"ours {precision}"] = time.process_time() - started
+    seven = len(COMMON_AND_TASK_LAYERS)
     return {
         "exp4_cpu_seconds": {name: round(seconds, 1) for name, seconds in costs.items()},
         "exp4_over_one_reference_trial": {
             precision: round(costs[f"ours {precision}"] / costs["student"], 3) for precision in ("fp32", "bf16")
         },
         "exp4_vs_reference_trials": {
-            f"{name} {precision}": round(len(COMMON_AND_TASK_LAYERS) * costs[name] / costs[f"ours {precision}"], 2)
-            for name in ("student", "engineer")
+            f"ours {precision} against {name}": round(seven * costs[name] / costs[f"ours {precision}"], 2)
+            for name in references
             for precision in ("fp32", "bf16")
         },
         "checkpoint_bytes": sizes,
     }
+
+
+def exp4_plan(source: EncoderSource, data: str, settings: Mapping[str, Any], dev: int) -> Plan:
+    """Return exp4's plan for one thread."""
+    options = Options(
+        name="exp4", profile="study", encoder=str(source.folder), data=data, profile_settings={}, settings=settings,
+        trials=None, max_dev_examples=dev, seed=0, gpus_per_trial=0, cpus_per_trial=1,
+    )  # fmt: skip
+    return draft(load_sweep(Path("search_spaces/exp4.py")), options, Machine(1, 0.0, "one core")).plan
+
+
+def state_sizes(trial: Path) -> dict[str, int]:
+    """Return the bytes of a trial's checkpoints while it runs: the best-dev one, and the one to go on from."""
+    found = {kind: sorted(trial.glob(f"attempt-*/{kind}-*")) for kind in ("best", "state")}
+    return {kind: sum(f.stat().st_size for f in folders[-1].iterdir()) for kind, folders in found.items() if folders}
 
 
 def one_trial(reference: Reference, epochs: int, folder: Path) -> float:
@@ -308,21 +355,28 @@ def our_trial(
 
 
 def worker_rss(who: str, encoder: str, data: str) -> int:
-    """Return the bytes that a trial of two epochs adds to a process that has imported everything."""
+    """Return the bytes that a trial of two epochs adds, at its peak, to a process that has imported everything."""
     source = find_encoder(encoder)
     config = replace(STUDY, max_train_examples=96, epochs=2)
     entries = task_data(source, config, data, dev=96)
-    gc.collect()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if who == "ours":
             in_fresh_process("fill_cache", encoder, data, str(folder / "cache"))
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        before = status("VmRSS")
+        if who == "ours":
             our_trial(config, entries, source, PrefixCache(folder / "cache"), folder / "trial")
         else:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             one_trial(student(config, entries, source.config, source.part().state_dict()), config.epochs, folder)
-        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        return status("VmHWM") - before
+
+
+def status(field: str) -> int:
+    """Return a field of this process's status in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def fill_cache(encoder: str, data: str, folder: str) -> int:
@@ -342,35 +396,42 @@ def in_fresh_process(function: str, *arguments: str) -> int:
     return int(done.stdout.split()[-1])
 
 
-def between_trials(folder: Path) -> dict[str, float]:
-    """Return the seconds from one trial's verdict to the next one's start, in a sweep with one worker."""
+def between_trials(data: str, folder: Path) -> dict[str, float]:
+    """Return the seconds from one trial's verdict to the next one's first step, in a sweep with one worker.
+
+    MiniLM, heads and pooler alone, so that epochs are short; 4,000 examples a task. The first step is where the
+    epoch began: its end less the time that training and evaluation took.
+    """
     out = folder / "runs"
     command = [
         sys.executable, "-m", "orchestrator.sweep", "search_spaces/exp4.py", "--profile", "laptop", "--out", str(out),
-        "--epochs", "1", "--max-train-examples", "32", "--max-dev-examples", "32", "--concurrent", "1", "--quiet",
+        "--data", data, "--epochs", "1", "--max-train-examples", "4000", "--max-dev-examples", "500",
+        "--set", "unfrozen_layers=0", "--concurrent", "1", "--quiet",
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     trials = sorted((out / "exp4" / "trials").iterdir(), key=lambda path: (path / "verdict.json").stat().st_mtime)
-    gaps = [
-        (after / "attempt-1" / "session").stat().st_mtime - (before / "verdict.json").stat().st_mtime
-        for before, after in pairwise(trials)
-    ]
+    ends = [(path / "verdict.json").stat().st_mtime for path in trials]
+    gaps = [first_step(path) - end for end, path in zip(ends, trials[1:], strict=False)]
     return {"median": round(statistics.median(gaps), 3), "low": round(min(gaps), 3), "high": round(max(gaps), 3)}
+
+
+def first_step(trial: Path) -> float:
+    """Return when a trial of one epoch took its first step, in seconds since 1970."""
+    (weights,) = trial.glob("attempt-1/best-0001/model.safetensors")
+    (epoch,) = json.loads((trial / "verdict.json").read_text(encoding="utf-8"))["history"]
+    began: float = weights.stat().st_mtime - epoch["train_seconds"] - epoch["evaluation_seconds"]
+    return began
 
 
 def table(found: Mapping[str, Any]) -> str:
     """Return the figures as Markdown."""
     machine = found["machine"]
     lines = [f"{machine['cpu']}, one thread, torch {machine['torch']}, {machine['date']}; data {found['data']}", ""]
-    names = (
-        ("step_vs_reference", "student"),
-        ("step_vs_best_practice", "best practice"),
-        ("step_vs_padding_free", "no padding"),
-    )
+    names = [(key, name) for key, name in AGAINST.items() if key in found]
     if "step_vs_reference" in found:
         lines += [
             "| model | unfrozen | precision | " + " | ".join(f"x {n}" for _, n in names) + " |",
-            "| --- " * 6 + "|",
+            "| --- " * (3 + len(names)) + "|",
         ]
         for model, depths in found["step_vs_reference"].items():
             for depth in depths:

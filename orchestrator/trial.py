@@ -4,7 +4,7 @@ import json
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from model.checkpoint import Checkpoint, load_state, predictions_table, save_checkpoint
-from model.config import TrialConfig, config_from_dict
+from model.config import TrialConfig, config_from_dict, config_to_dict
 from model.data import Corpus, load_corpus
 from model.encoder import Encoder, EncoderConfig, frozen_depth
 from model.encoder_store import encoder_of
@@ -109,6 +109,8 @@ class Material:
     encoder: EncoderSource
     corpus: Corpus
     cache: PrefixCache
+    examples: dict[str, list[TaskData]] = field(default_factory=dict)
+    """The last trial's, by what of its config they follow from."""
 
 
 class _Run:
@@ -187,15 +189,20 @@ class _Run:
             yield self._report(note=f"{error}; frozen layers are computed at every step")
 
     def _data(self, material: Material) -> list[TaskData]:
-        source = material.encoder
-        return prepare(
-            material.corpus,
-            self.config,
-            source.tokenizer(),
-            tokenizer_sha256=source.tokenizer_sha256,
-            max_dev_examples=self.plan.data["max_dev_examples"],
-            cache=self.paths.token_cache,
-        )
+        """Return the tasks' examples: those of the trial before where this one reads the same."""
+        key = canonical_json({name: config_to_dict(self.config)[name] for name in _EXAMPLES_FOLLOW_FROM})
+        if key not in material.examples:
+            source = material.encoder
+            material.examples.clear()
+            material.examples[key] = prepare(
+                material.corpus,
+                self.config,
+                source.tokenizer(),
+                tokenizer_sha256=source.tokenizer_sha256,
+                max_dev_examples=self.plan.data["max_dev_examples"],
+                cache=self.paths.token_cache,
+            )
+        return material.examples[key]
 
     def _save(self, attempt: Path, data: list[TaskData], material: Material, result: EpochResult) -> None:
         """Save the epoch: its weights if they are the best so far, then the state to go on from."""
@@ -263,9 +270,8 @@ def _depths_alike(plan: Plan, config: TrialConfig, shape: EncoderConfig) -> set[
     return {depth for depth in depths if depth is not None}
 
 
-_STATES_FOLLOW_FROM = (
-    "tasks", "pair_encoding", "max_tokens", "max_train_examples", "precision", "prefix_format", "prefix_dropout"
-)  # fmt: skip
+_EXAMPLES_FOLLOW_FROM = ("tasks", "pair_encoding", "max_tokens", "max_train_examples")
+_STATES_FOLLOW_FROM = (*_EXAMPLES_FOLLOW_FROM, "precision", "prefix_format", "prefix_dropout")
 
 
 @lru_cache(maxsize=1)
