@@ -24,15 +24,16 @@ def clean(
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks in place of one-line errors.")] = False,
 ) -> None:
     """Remove the weights of all trials of a sweep but the best and the registered ones."""
-    from orchestrator.errors import SweepError
+    from orchestrator.errors import FAILED, SweepError
 
     try:
         _clean(name, keep, out.resolve(), tracking_uri, prefix_cache=prefix_cache)
-    except SweepError as error:
+    except Exception as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(error.exit_code) from error
+        known = isinstance(error, SweepError)
+        print(f"error: {error}" if known else f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code if isinstance(error, SweepError) else FAILED) from error
 
 
 def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_cache: bool) -> None:
@@ -44,24 +45,28 @@ def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_
     from orchestrator.retention import remove_leftovers
     from orchestrator.session import hold
     from orchestrator.study import TrialStudy
-    from orchestrator.tracking import Projection
+    from orchestrator.tracking import Projection, require_same_store
 
     paths = SweepPaths(out, name)
     if not paths.plan.is_file():
         raise SweepError(f"{paths.root}: no such sweep; see --out")
     with hold(paths):
-        before = _bytes(out)
+        require_same_store(paths, tracking_uri)
         plan = read_plan(paths.plan)
+        before = _weights(paths.root)
         remove_leftovers(paths)
-        trials = read_trials(TrialStudy(paths.study_uri, plan, None), paths)
-        Projection(plan, paths, tracking_uri, keep).sync(trials)
-        if prefix_cache:
-            PrefixCache(paths.prefix_cache).clear()
-        print(f"{(before - _bytes(out)) / 1e6:,.0f} MB are free again under {out}")
+        Projection(plan, paths, tracking_uri, keep).sync(read_trials(TrialStudy(paths.study_uri, plan, None), paths))
+        after = _weights(paths.root)
+        freed = sum(before.values()) - sum(after.values())
+        numbers = sorted({path.relative_to(paths.root).parts[1] for path in after})
+        print(f"{freed / 1e6:,.0f} MB freed in {paths.root}, and as much in MLflow where it had them")
+        print(f"weights kept: trial {', '.join(numbers) or 'none'} (the best {keep}, registered ones, and open trials)")
+    if prefix_cache:
+        print(f"{PrefixCache(paths.prefix_cache).clear() / 1e6:,.0f} MB freed in {paths.prefix_cache}")
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _weights(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in folder.glob("trials/*/attempt-*/*/*.safetensors")}
 
 
 if __name__ == "__main__":

@@ -105,6 +105,11 @@ class SweepPaths:
         return self.root / "ray"
 
     @property
+    def tracking(self) -> Path:
+        """Return the file that names the MLflow store of the sweep."""
+        return self.root / "tracking.txt"
+
+    @property
     def token_cache(self) -> Path:
         """Return the folder of the packed token ids, shared by all sweeps."""
         return self.out / "cache" / "tokens"

@@ -30,7 +30,7 @@ from orchestrator.progress import Progress, mode_for
 from orchestrator.resources import Machine, too_large
 from orchestrator.spec import load_sweep
 from orchestrator.study import TrialStudy
-from orchestrator.tracking import Projection, ProjectionThread, first_line
+from orchestrator.tracking import Projection, ProjectionThread, first_line, require_same_store
 from orchestrator.trial import Execution, run_trial
 
 
@@ -96,6 +96,7 @@ def run(request: Request) -> int:
         if request.new:
             _put_aside(paths)
         plan = settle(paths.plan, drafted.plan)
+        require_same_store(paths, request.tracking_uri)
         _refuse_other_resources(plan, machine, request.cpus_per_trial)
         keep_encoder(drafted.encoder, paths.encoders)
         if not paths.data_report.exists():

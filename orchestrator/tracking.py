@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from model.config import flatten
+from model.files import write_text
 from orchestrator import paths as places
 from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.leaderboard import TrialRecord, leaderboard
@@ -57,6 +58,7 @@ logging.getLogger("alembic").setLevel(logging.ERROR)
 BEST_DEV = "best-dev"
 FETCH_INTERVAL_S = 1.0
 ALL = 2**62
+OUTS_OWN = "OUT/mlflow.db"
 
 
 class Projection:
@@ -368,6 +370,20 @@ def _client(uri: str) -> MlflowClient:
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return MlflowClient(uri, registry_uri=uri)
+
+
+def require_same_store(paths: SweepPaths, uri: str | None) -> None:
+    """Note in the sweep's folder which MLflow store it is in. Raises SweepError where it is in another.
+
+    What is registered there decides what may be removed here. Another store that is asked for is believed: the
+    sweep is written there anew.
+    """
+    asked = masked(uri) if uri else OUTS_OWN
+    known = paths.tracking.read_text(encoding="utf-8").strip() if paths.tracking.exists() else None
+    if known not in (None, asked) and uri is None:
+        raise SweepError(f"sweep {paths.name!r} is in MLflow at {known}: say so again with --tracking-uri")
+    if known != asked:
+        write_text(paths.tracking, asked + "\n")
 
 
 def fetch_model(name: str, uri: str, target: Path) -> Path:

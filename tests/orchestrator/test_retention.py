@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from model.checkpoint import open_checkpoint
 from model.config import config_to_dict
 from model.files import write_json
+from orchestrator.errors import SweepError
 from orchestrator.leaderboard import TrialRecord
 from orchestrator.paths import SweepPaths
 from orchestrator.retention import kept_trials, release, remove_leftovers
@@ -172,3 +173,43 @@ def test_leftovers_of_killed_writers_go(sweep):
     assert not left.exists()
     assert open_trials.exists(), "an orphan worker may still write there"
     assert with_weights(paths) == [0, 1, 2, 3]
+
+
+def test_a_sweep_in_another_store_is_not_cleaned_by_the_default_ones_word(paths):
+    """Whoever forgets --tracking-uri is told, before anything could be removed; the password is not kept."""
+    from orchestrator.tracking import require_same_store
+
+    require_same_store(paths, "http://me:secret@127.0.0.1:5001")
+    require_same_store(paths, "http://me:secret@127.0.0.1:5001")
+
+    with pytest.raises(SweepError, match=r"in MLflow at http://\*\*\*@127.0.0.1:5001: say so again"):
+        require_same_store(paths, None)
+    assert "secret" not in paths.tracking.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_clean_command_frees_what_is_not_kept_and_says_what_is(sweep):
+    """Of four completed trials the best stays; the cache is emptied when asked; an unknown sweep is one line."""
+    from typer.testing import CliRunner
+
+    from orchestrator.clean import app
+    from orchestrator.study import TrialStudy
+    from orchestrator.trial_files import write_verdict
+
+    plan, paths, trials = sweep
+    study = TrialStudy(paths.study_uri, plan, None)
+    for trial in trials:
+        proposal = study.next_proposal()
+        verdict = {"state": "completed", "best": trial.best, "history": trial.history, "trainable_params": 7}
+        write_verdict(paths.trial(proposal.number), verdict)
+        study.end(proposal.number, "completed", best=trial.best["dev_score"])
+    command = ["--out", str(paths.out), "--keep", "1", "--prefix-cache"]
+
+    done = CliRunner().invoke(app, [plan.name, *command])
+    unknown = CliRunner().invoke(app, ["nobody", *command])
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "weights kept: trial 0001 (the best 1, registered ones, and open trials)" in done.stdout
+    assert with_weights(paths) == [1]
+    assert unknown.exit_code == 2
+    assert unknown.stderr == f"error: {paths.out / 'nobody'}: no such sweep; see --out\n"
