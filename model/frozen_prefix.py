@@ -13,6 +13,7 @@ Depth L (nothing but pooler and heads trains) needs [CLS] alone: one row a seque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor
 from model.batches import Indices
 from model.config import TrialConfig
 from model.encoder import Encoder, EncoderParts, frozen_depth
+from model.files import content_hash
 from model.inputs import Batch, Inputs, StateInputs, TokenInputs
 from model.packing import pack
 from model.placement import placement
@@ -29,8 +31,13 @@ from model.precision import PREFIX_DTYPES, autocast
 from model.prefix_cache import Entry, PrefixCache, PrefixCacheError
 from model.tokens import PackedTokens
 
-PREFIX_VERSION = 1
-"""Part of every key: raised when the same encoder and tokens would give other states."""
+CODE_SHA256 = content_hash(
+    [
+        (Path(__file__).parent / name).read_text(encoding="utf-8")
+        for name in ("encoder.py", "packing.py", "frozen_prefix.py")
+    ]
+)
+"""Part of every key: a change of what computes the states, of however little, starts a new cache."""
 CHUNK_ROWS = 2_048
 """Tokens computed at a time, more where one sequence is longer."""
 FEWEST_ROWS = 64
@@ -122,7 +129,7 @@ class FrozenPrefix:
     def entry(self, tokens: PackedTokens, depth: int) -> Entry:
         """Return what names these states in the cache: everything that they follow from."""
         facts: dict[str, Any] = {
-            "version": PREFIX_VERSION,
+            "code": CODE_SHA256,
             "torch": torch.__version__,
             "config": asdict(self.encoder.config),
             "weights": self.encoder.weights_sha256,

@@ -82,6 +82,28 @@ def test_the_registered_model_gives_its_recorded_dev_score_in_a_fresh_process(fi
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
+def test_the_registered_model_is_exported_for_transformers(finished, tmp_path):
+    """`orchestrator.export` makes a folder that BertModel loads, and refuses one that is there."""
+    from transformers import BertModel
+
+    line = [
+        sys.executable,
+        "-m",
+        "orchestrator.export",
+        "tiny@best-dev",
+        str(tmp_path / "model"),
+        "--runs",
+        str(finished.out),
+    ]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
+    again = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+
+    assert f"BertModel.from_pretrained('{tmp_path / 'model'}')" in done.stdout
+    assert BertModel.from_pretrained(tmp_path / "model").config.hidden_size == 32
+    assert again.returncode == 2
+    assert again.stderr == f"error: {tmp_path / 'model'}: exists already; name a folder that does not\n"
+
+
 def test_a_second_run_of_the_same_sweep_gives_the_same_leaderboard(finished, command):
     """Two runs with one seed agree in everything but times, paths and run ids."""
     command.run("--quiet")

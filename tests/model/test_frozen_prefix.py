@@ -300,7 +300,7 @@ def backwards(tokens):
         ({"precision": "bf16"}, None, None, None),
         ({"prefix_format": "fp32"}, None, None, None),
         ({"unfrozen_layers": 2}, None, None, None),
-        ({}, None, None, (frozen_prefix, "PREFIX_VERSION", 0)),
+        ({}, None, None, (frozen_prefix, "CODE_SHA256", "0" * 64)),
         ({}, None, None, (torch, "__version__", "1.0.0")),
         ({}, None, None, (torch, "get_num_threads", lambda: 48)),
         ({}, None, None, None),

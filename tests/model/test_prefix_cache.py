@@ -488,5 +488,5 @@ def test_the_manifest_says_what_the_states_follow_from(kept):
     for path, content in kept.files.items():
         if path.name == "manifest.json":
             said = json.loads(content)
-            assert {"version", "torch", "weights", "tokens", "precision", "depth", "shape", "dtype"} <= said.keys()
+            assert {"code", "torch", "weights", "tokens", "precision", "depth", "shape", "dtype"} <= said.keys()
             assert said["shape"] == [int(np.sum(LENGTHS)), 32]
