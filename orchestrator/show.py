@@ -10,6 +10,7 @@ from model.config import config_to_dict, flatten
 from model.encoder import BERT_BASE, Encoder
 from model.tasks import TASKS, majority_scores, overall_score
 from model.weights import MINILM_SHA256
+from orchestrator.estimate import prefix_cache_bytes
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, parameters, shown
 from orchestrator.progress import clock_text, value_text
@@ -89,8 +90,12 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths, at_once: int, kee
     running = at_once * 2 * 3 * each
     console.print(
         f"  checkpoints: {kept} kept x {_megabytes(each)}, as much again in MLflow, {_megabytes(running)} while "
-        f"{at_once} run{'s' * (at_once == 1)}; {_megabytes(2 * kept * each + running)} in all · out {paths.root}",
+        f"{at_once} run{'s' * (at_once == 1)}; {_megabytes(2 * kept * each + running)} in all",
         soft_wrap=True,
+    )
+    cache = prefix_cache_bytes(listed, draft.corpus, draft.encoder, plan.data["max_dev_examples"])
+    console.print(
+        f"  frozen layers' cache: {_megabytes(cache)}{'' if plan.configs else ' for these'} · out {paths.root}"
     )
     for task, splits in draft.corpus.items():
         sizes = " · ".join(f"{name} {len(split):,}" for name, split in splits.items())

@@ -9,6 +9,8 @@ import torch
 from model.checkpoint import MODEL, open_checkpoint
 from model.config import HeadConfig
 from orchestrator.driver import Driver
+from orchestrator.estimate import prefix_cache_bytes
+from orchestrator.plan import draft
 from orchestrator.study import TrialStudy
 from orchestrator.trial import FRUITLESS_ATTEMPTS, Execution, SupersededError, _Run, failure_class, run_trial
 from orchestrator.trial_files import history, latest_state, read_verdict, write_verdict
@@ -551,6 +553,25 @@ def test_one_pass_fills_the_cache_for_every_depth_of_the_list(tiny_plan, paths, 
 
     assert len(before) == 2 * len(tiny_config.tasks) * 2
     assert sorted(paths.prefix_cache.glob("*-[0-9]")) == before
+
+
+def test_the_caches_estimated_size_is_the_one_it_takes(options_for, machine, loaded_list, paths, tiny_config):
+    """What a dry run says, to the byte, but for a file's header: two depths, and a config that keeps nothing."""
+    configs = [
+        replace(tiny_config, unfrozen_layers=1, epochs=1),
+        replace(tiny_config, unfrozen_layers=0, epochs=1, prefix_format="fp32"),
+        replace(tiny_config, unfrozen_layers="all", epochs=1),
+    ]
+    drafted = draft(loaded_list(*configs), options_for(cpus_per_trial=1.0, max_dev_examples=8), machine)
+    for number, config in enumerate(configs):
+        for _ in run_trial(drafted.plan, paths, number, config, EXECUTION):
+            pass
+
+    said = prefix_cache_bytes(configs, drafted.corpus, drafted.encoder, 8)
+
+    files = list(paths.prefix_cache.glob("*/states.npy"))
+    assert len(files) == 12
+    assert sum(path.stat().st_size - 128 for path in files) == said
 
 
 def test_what_is_told_of_the_frozen_layers_is_published(bench):
