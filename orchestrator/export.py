@@ -27,7 +27,7 @@ def export(
 
     try:
         _export(model, folder, runs, tracking_uri, encoder)
-    except (SweepError, ValueError) as error:
+    except (SweepError, ValueError, OSError) as error:
         if debug:
             raise
         print(f"error: {error}", file=sys.stderr)

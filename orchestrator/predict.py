@@ -33,7 +33,7 @@ def predict(
     try:
         with tempfile.TemporaryDirectory() as temporary:
             _predict(fetch(model, runs, tracking_uri, Path(temporary)), data, out, encoder, runs)
-    except (SweepError, ValueError) as error:
+    except (SweepError, ValueError, OSError) as error:
         if debug:
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from model.checkpoint import Checkpoint
 from model.encoder_store import encoder_of
+from model.files import MANIFEST
 from model.weights import EncoderSource, find_encoder
 from orchestrator import paths
 from orchestrator.errors import SweepError
@@ -12,6 +13,8 @@ from orchestrator.errors import SweepError
 def fetch(model: str, runs: Path, tracking_uri: str | None, temporary: Path) -> Path:
     """Return the checkpoint's folder: a folder as it is, NAME@ALIAS or NAME/VERSION fetched from MLflow."""
     if Path(model).is_dir():
+        if not (Path(model) / MANIFEST).is_file():
+            raise SweepError(f"{model}: no checkpoint lies there; a trial's best is in its attempt-*/best-*")
         return Path(model)
     from orchestrator.tracking import fetch_model
 
@@ -27,4 +30,6 @@ def encoder_for(checkpoint: Checkpoint, asked: str | None, runs: Path) -> Encode
     if asked is not None:
         return find_encoder(asked)
     manifest = checkpoint.manifest
+    if "encoder_given" not in manifest:
+        raise SweepError(f"{checkpoint.folder}: is for going on with the training; name a best-* folder")
     return encoder_of(manifest["encoder"], manifest["encoder_given"], paths.encoder_store(runs.resolve()))

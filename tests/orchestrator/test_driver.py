@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from model.checkpoint import MODEL, open_checkpoint
 from model.config import HeadConfig
@@ -599,3 +601,27 @@ def test_a_trial_that_goes_on_says_after_which_epoch(settled, paths, tiny_config
     Driver(study, paths, events.append).propose()
 
     assert [(event["event"], event["epochs_done"]) for event in events] == [("started", 1)]
+
+
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [("", "a trial's best is in its attempt-"), ("attempt-1/state-0001", "is for going on with the training")],
+    ids=["a trial's folder", "a resumable state"],
+)
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_a_folder_that_is_no_best_checkpoint_is_one_line(settled, paths, tiny_config, tmp_path, command, inside, said):
+    """Both commands say which folder to name instead."""
+    stopped = run_trial(settled, paths, 0, tiny_config, EXECUTION)
+    next(stopped)
+    stopped.close()
+    given = str(paths.trial(0).root / inside)
+    arguments = (
+        ["--model", given, "--out", str(tmp_path / "new")] if command == "predict" else [given, str(tmp_path / "new")]
+    )
+
+    result = CliRunner().invoke(import_module(f"orchestrator.{command}").app, arguments)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "new").exists()
