@@ -51,6 +51,8 @@ AGAINST = {
     "step_vs_tuned_practice": "tuned",
     "step_vs_padding_free": "packed",
 }
+PLAIN_HEADS = COMMON_AND_TASK_LAYERS.index((0, 1))
+"""exp4's trial whose checkpoints are measured."""
 STEP_EXAMPLES = 512
 """Examples of each task that steps are drawn from, by a hash of their sentences."""
 CPU = torch.device("cpu")
@@ -275,7 +277,7 @@ def exp4_cost(source: EncoderSource, data: str, folder: Path, examples: int = 96
         started = time.process_time()
         for number, values in enumerate(plan.configs):
             *_, last = (
-                (report, sizes := sizes or state_sizes(paths.trial(number).root))
+                (report, sizes := sizes or (state_sizes(paths.trial(number).root) if number == PLAIN_HEADS else {}))
                 for report in run_trial(plan, paths, number, config_from_dict(values), execution)
             )
             assert last[0]["state"] == "completed", last[0]

@@ -25,6 +25,7 @@ class MultitaskModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.heads = Heads(config, tasks, encoder.config.hidden_size)
+        self.bert.requires_grad_(requires_grad=True)  # an encoder may have served another config before
         for module in _frozen_modules(config, encoder):
             module.requires_grad_(requires_grad=False)
 

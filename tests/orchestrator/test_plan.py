@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import HeadConfig, TrialConfig, config_to_dict
+from model.encoder import Encoder
 from model.frozen_prefix import FrozenPrefix
 from model.multitask import MultitaskModel
 from model.tasks import TASKS
@@ -487,3 +488,15 @@ def test_auto_takes_the_study_where_there_is_a_gpu(gpus, name):
 
     assert (profile.name, "GPU" in why) == (name, True)
     assert choose("study", 0.0) == (PROFILES["study"], "asked for")
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3, "all"), ("all", 3, 2, 1)])
+def test_a_configs_parameters_do_not_depend_on_the_configs_before_it(tiny_config, tiny_encoder, order):
+    """One shape serves all configs of a dry run, whatever the one before it froze."""
+    shape = Encoder(find_encoder(str(tiny_encoder)).config)
+    configs = [replace(tiny_config, unfrozen_layers=unfrozen) for unfrozen in order]
+
+    together = parameters(configs, shape, TASKS)
+
+    assert together == [parameters([config], Encoder(shape.config), TASKS)[0] for config in configs]
+    assert len({trains for _, trains in together}) == len(order)
