@@ -16,7 +16,8 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.sweep_cost import STUDY, encoder_source, our_trial, task_data
+from benchmarks.material import STUDY, encoder_source, task_data
+from benchmarks.sweep_cost import our_trial
 from model.config import HeadConfig
 from model.data import SAMPLE
 from model.evaluation import Examples

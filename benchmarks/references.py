@@ -20,7 +20,7 @@ from model.encoder import Encoder, EncoderConfig, frozen_depth
 from model.evaluation import Examples, labels_from
 from model.heads import Heads
 from model.inputs import TokenInputs
-from model.multitask import weighted_loss
+from model.multitask import frozen_modules, weighted_loss
 from model.precision import autocast
 from model.tasks import METRICS, Task
 from model.tokens import PackedTokens
@@ -64,13 +64,15 @@ def student(
     bert = _bert(shape, weights, config, attention="eager")
     frozen = _frozen(bert, config, shape) if still else []
 
+    def sides(tokens: PackedTokens, examples: Indices) -> list[Indices]:
+        return [examples * tokens.per_example + side for side in range(tokens.per_example)]
+
     def pooled(tokens: PackedTokens, examples: Indices) -> Tensor:
-        sides = [examples * tokens.per_example + side for side in range(tokens.per_example)]
-        return torch.stack([bert(**padded(tokens, sequences)).pooler_output for sequences in sides], dim=1)
+        found = [bert(**padded(tokens, sequences)).pooler_output for sequences in sides(tokens, examples)]
+        return torch.stack(found, dim=1)
 
     def rows(tokens: PackedTokens, examples: Indices) -> int:
-        sides = [examples * tokens.per_example + side for side in range(tokens.per_example)]
-        return sum(len(examples) * int(tokens.lengths[sequences].max()) for sequences in sides)
+        return sum(padded_rows(tokens, sequences) for sequences in sides(tokens, examples))
 
     batches = _random(data, config)
     return _reference(
@@ -92,11 +94,7 @@ def engineer(
         found: Tensor = bert(**padded(tokens, tokens.sequences_of(examples))).pooler_output
         return found.view(len(examples), tokens.per_example, -1)
 
-    batches = _by_length({entry.task.name: entry.train.tokens for entry in data}, config)
-    still = _frozen(bert, config, shape)
-    return _reference(
-        config, data, shape, bert, pooled, _padded_rows, batches=batches, still=still, fused=True, sort_dev=True
-    )
+    return _practice(config, data, shape, bert, pooled)
 
 
 def tuned(
@@ -123,11 +121,24 @@ def tuned(
         found: Tensor = bert.pooler(last.output(last.intermediate(attended), attended))
         return found.view(len(examples), tokens.per_example, -1)
 
+    return _practice(config, data, shape, bert, pooled)
+
+
+def _practice(
+    config: TrialConfig,
+    data: Sequence[TaskData],
+    shape: EncoderConfig,
+    bert: Any,
+    pooled: Callable[[PackedTokens, Indices], Tensor],
+) -> Reference:
+    """Return best practice around a way to pool."""
+
+    def rows(tokens: PackedTokens, examples: Indices) -> int:
+        return padded_rows(tokens, tokens.sequences_of(examples))
+
     batches = _by_length({entry.task.name: entry.train.tokens for entry in data}, config)
     still = _frozen(bert, config, shape)
-    return _reference(
-        config, data, shape, bert, pooled, _padded_rows, batches=batches, still=still, fused=True, sort_dev=True
-    )
+    return _reference(config, data, shape, bert, pooled, rows, batches=batches, still=still, fused=True, sort_dev=True)
 
 
 def packed(
@@ -136,11 +147,9 @@ def packed(
     """Return a padding-free trainer: packed rows through every layer, all of them at every step, random batches."""
     encoder = Encoder(shape)
     encoder.load_state_dict(weights)
-    assert encoder.embeddings is not None
-    assert encoder.pooler is not None
     pooler = encoder.pooler
-    depth = frozen_depth(config.unfrozen_layers, shape.num_hidden_layers)
-    still: list[nn.Module] = [] if depth is None else [encoder.embeddings, *encoder.layers[:depth]]
+    assert pooler is not None
+    still = frozen_modules(config, encoder)
     for module in still:
         module.requires_grad_(requires_grad=False)
 
@@ -227,10 +236,8 @@ def padded(tokens: PackedTokens, sequences: Indices) -> dict[str, Tensor]:
 def _bert(shape: EncoderConfig, weights: Mapping[str, Tensor], config: TrialConfig, *, attention: str) -> Any:
     bert = BertModel(BertConfig(**asdict(shape), attn_implementation=attention))
     bert.load_state_dict(dict(weights))
-    depth = frozen_depth(config.unfrozen_layers, shape.num_hidden_layers)
-    if depth is not None:
-        for module in (bert.embeddings, *bert.encoder.layer[:depth]):
-            module.requires_grad_(False)
+    for module in _frozen(bert, config, shape):
+        module.requires_grad_(False)
     return bert
 
 
@@ -239,9 +246,9 @@ def real_rows(tokens: PackedTokens, examples: Indices) -> int:
     return int(tokens.lengths[tokens.sequences_of(examples)].sum())
 
 
-def _padded_rows(tokens: PackedTokens, examples: Indices) -> int:
-    lengths = tokens.lengths[tokens.sequences_of(examples)]
-    return len(lengths) * int(lengths.max())
+def padded_rows(tokens: PackedTokens, sequences: Indices) -> int:
+    """Return the rows of these sequences padded to their longest."""
+    return len(sequences) * int(tokens.lengths[sequences].max())
 
 
 def _frozen(bert: Any, config: TrialConfig, shape: EncoderConfig) -> list[nn.Module]:

@@ -13,27 +13,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 from safetensors.torch import save_file
 
-from benchmarks.references import Reference, engineer, labels, packed, real_rows, student, tuned
-from model.batches import Indices, epoch_batches
+from benchmarks.material import CPU, STUDY, encoder_source, task_data
+from benchmarks.references import Reference, engineer, student
+from benchmarks.steps import AGAINST, step_costs
 from model.checkpoint import predictions_table, save_checkpoint
-from model.config import HeadConfig, TrialConfig, config_from_dict
-from model.data import SAMPLE, load_corpus
-from model.encoder import BERT_BASE, Encoder
+from model.config import TrialConfig, config_from_dict
+from model.data import SAMPLE
 from model.frozen_prefix import FrozenPrefix
-from model.multitask import MultitaskModel
+from model.heap import bound_heap
 from model.prefix_cache import DEFAULT_LIMIT_BYTES, PrefixCache
-from model.tasks import TASKS
-from model.training import TaskData, adamw, fine_tune, prepare, take_step
-from model.weights import EncoderSource, find_encoder, packaged_minilm
+from model.training import TaskData, fine_tune
+from model.weights import EncoderSource, find_encoder
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Options, Plan, draft
 from orchestrator.resources import Machine
@@ -41,21 +39,8 @@ from orchestrator.spec import load_sweep
 from orchestrator.trial import Execution, run_trial
 from search_spaces.exp4 import COMMON_AND_TASK_LAYERS
 
-TASK_NAMES = ("sentiment", "paraphrase", "similarity")
-STUDY = TrialConfig(heads=HeadConfig(common_layers=0, task_layers=1), prefix_format="fp16")
-DEPTHS: tuple[int | Literal["all"], ...] = ("all", 3, 2, 1)
-AGAINST = {
-    "step_vs_reference": "student",
-    "step_vs_still_reference": "student, frozen still",
-    "step_vs_best_practice": "engineer",
-    "step_vs_tuned_practice": "tuned",
-    "step_vs_padding_free": "packed",
-}
 PLAIN_HEADS = COMMON_AND_TASK_LAYERS.index((0, 1))
 """exp4's trial whose checkpoints are measured."""
-STEP_EXAMPLES = 512
-"""Examples of each task that steps are drawn from, by a hash of their sentences."""
-CPU = torch.device("cpu")
 MODELS = ("minilm", "bert-base")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -105,154 +90,6 @@ def machine() -> dict[str, Any]:
     return {"cpu": cpu, "threads": 1, "torch": torch.__version__, "date": time.strftime("%F")}
 
 
-def encoder_source(name: str, folder: Path) -> EncoderSource:
-    """Return MiniLM's real weights, or bert-base's shape with random ones, in a folder of its own."""
-    if name == "minilm":
-        return find_encoder("minilm")
-    target = folder / "bert-base"
-    if not target.exists():
-        target.mkdir()
-        encoder = Encoder(BERT_BASE)
-        encoder.initialise(seed=0)
-        save_file(encoder.state_dict(), target / "model.safetensors")
-        (target / "config.json").write_text(json.dumps(asdict(BERT_BASE)), encoding="utf-8")
-        (target / "tokenizer.json").write_bytes((packaged_minilm() / "tokenizer.json").read_bytes())
-    return find_encoder(str(target))
-
-
-def task_data(source: EncoderSource, config: TrialConfig, data: str, dev: int | None) -> list[TaskData]:
-    """Return the study's three tasks."""
-    corpus = load_corpus(data, [TASKS[name] for name in TASK_NAMES])
-    return prepare(corpus, config, source.tokenizer(), tokenizer_sha256=source.tokenizer_sha256, max_dev_examples=dev)
-
-
-class Ours:
-    """Our own step, as model/training.py takes it."""
-
-    def __init__(
-        self, config: TrialConfig, data: Sequence[TaskData], source: EncoderSource, cache: PrefixCache
-    ) -> None:
-        prefix = FrozenPrefix(config, source, torch.device("cpu"), cache)
-        layers = source.config.num_hidden_layers
-        for _ in prefix.build([entry.train.tokens for entry in data], [layers - d for d in DEPTHS if d != "all"]):
-            pass
-        self.config, self.by_name = config, {entry.task.name: entry for entry in data}
-        self.model = MultitaskModel(config, [entry.task for entry in data], prefix.top()).train()
-        self.optimizer = adamw(self.model, config)
-        inputs = prefix.inputs([entry.train.tokens for entry in data])
-        self.inputs = dict(zip(self.by_name, inputs, strict=True))
-        sizes = {entry.task.name: len(entry.train) for entry in data}
-        self.batches = epoch_batches(sizes, config, 1)
-
-    def rows(self, name: str, examples: Indices) -> int:
-        """Return the tokens of these examples."""
-        return real_rows(self.by_name[name].train.tokens, examples)
-
-    def step(self, name: str, examples: Indices) -> float:
-        """Take a step; return the loss."""
-        entry = self.by_name[name]
-        chosen = labels(entry, examples)
-        return take_step(self.model, self.optimizer, self.config, entry, self.inputs[name], examples, chosen).item()
-
-
-def step_costs(
-    source: EncoderSource, data: str, steps: int, repeats: int, folder: Path, *, log: bool
-) -> dict[str, dict[str, Any]]:
-    """Return the ratios of step times by depth and precision: against student, engineer and packed rows."""
-    weights = source.part().state_dict()
-    found: dict[str, dict[str, Any]] = {key: {} for key in (*AGAINST, "step_cpu_seconds")}
-    capped = replace(STUDY, max_train_examples=STEP_EXAMPLES)
-    cache = PrefixCache(folder / "steps")
-    for depth in DEPTHS:
-        config = replace(capped, unfrozen_layers=depth)
-        entries = task_data(source, config, data, dev=32)
-        bf16 = replace(config, precision="bf16")
-        given = (entries, source.config, weights)
-        variants: dict[str, Reference | Ours] = {
-            "student": student(config, *given),
-            "student, frozen still": student(config, *given, still=True),
-            "engineer": engineer(config, *given),
-            "engineer bf16": engineer(bf16, *given),
-            "tuned": tuned(config, *given),
-            "packed": packed(config, *given),
-            "ours": Ours(config, entries, source, cache),
-            "ours bf16": Ours(bf16, entries, source, cache),
-        }
-        count = max(2, steps // 2) if depth == "all" else steps
-        times = interleaved(variants, count, repeats)
-        found["step_cpu_seconds"][str(depth)] = {name: statistics.median(values) for name, values in times.items()}
-        for key, reference in AGAINST.items():
-            found[key][str(depth)] = {
-                "fp32": ratio(times[reference], times["ours"]),
-                "bf16": ratio(times[reference], times["ours bf16"]),
-            }
-        both = ratio(times["engineer bf16"], times["ours bf16"])
-        found["step_vs_best_practice"][str(depth)]["bf16 against its bf16"] = both
-        if log:
-            print(
-                source.name,
-                depth,
-                {k: round(v, 4) for k, v in found["step_cpu_seconds"][str(depth)].items()},
-                file=sys.stderr,
-            )
-        del variants
-        gc.collect()
-    return found
-
-
-def interleaved(variants: Mapping[str, Reference | Ours], steps: int, repeats: int) -> dict[str, list[float]]:
-    """Return each variant's mean CPU seconds a step, for each repetition, the variants in turn at every step."""
-    shares = {name: spread(variant.batches, steps) for name, variant in variants.items()}
-    for name, variant in variants.items():  # a step to warm up
-        variant.step(*shares[name][0])
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    # Few batches stand for an epoch: their time is scaled by the rows that an epoch's batches have on average.
-    scale = {
-        name: mean_rows(variant, variant.batches) / mean_rows(variant, shares[name])
-        for name, variant in variants.items()
-    }
-    for _ in range(repeats):
-        spent = dict.fromkeys(variants, 0.0)
-        for i in range(steps):
-            for name, variant in variants.items():
-                started = time.process_time()
-                variant.step(*shares[name][i])
-                spent[name] += time.process_time() - started
-        for name, seconds in spent.items():
-            times[name].append(scale[name] * seconds / steps)
-    return times
-
-
-def mean_rows(variant: "Reference | Ours", batches: Sequence[tuple[str, Indices]]) -> float:
-    """Return the token rows, padding included, that the variant computes for a batch on average."""
-    return statistics.mean(variant.rows(name, examples) for name, examples in batches)
-
-
-def spread(batches: Sequence[tuple[str, Indices]], steps: int) -> list[tuple[str, Indices]]:
-    """Return so many full batches, the tasks by their share of the epoch, from all over it."""
-    full = max(len(examples) for _, examples in batches)
-    by_task: dict[str, list[tuple[str, Indices]]] = {}
-    for name, examples in batches:
-        if len(examples) == full:
-            by_task.setdefault(name, []).append((name, examples))
-    total = sum(len(found) for found in by_task.values())
-    chosen = []
-    for found in by_task.values():
-        share = max(1, round(steps * len(found) / total))
-        chosen += [found[int(i)] for i in np.linspace(0, len(found) - 1, share)]
-    return (chosen * steps)[:steps]
-
-
-def ratio(reference: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
-    """Return the median, smallest and largest ratio over the repetitions."""
-    ratios = [a / b for a, b in zip(reference, ours, strict=True)]
-    return {
-        "median": round(statistics.median(ratios), 2),
-        "low": round(min(ratios), 2),
-        "high": round(max(ratios), 2),
-    }
-
-
 def exp4_cost(source: EncoderSource, data: str, folder: Path, examples: int = 96, epochs: int = 4) -> dict[str, Any]:
     """Return what exp4 costs, everything included, beside one trial of the references. bert-base's shape.
 
@@ -276,11 +113,11 @@ def exp4_cost(source: EncoderSource, data: str, folder: Path, examples: int = 96
         paths = SweepPaths(folder / precision, plan.name)
         started = time.process_time()
         for number, values in enumerate(plan.configs):
-            *_, last = (
-                (report, sizes := sizes or (state_sizes(paths.trial(number).root) if number == PLAIN_HEADS else {}))
-                for report in run_trial(plan, paths, number, config_from_dict(values), execution)
-            )
-            assert last[0]["state"] == "completed", last[0]
+            for report in run_trial(plan, paths, number, config_from_dict(values), execution):
+                if number == PLAIN_HEADS and not report["done"]:
+                    sizes = state_sizes(paths.trial(number).root)
+                ended = report.get("state")
+            assert ended == "completed", f"trial {number} ended {ended}"
         costs[f"ours {precision}"] = time.process_time() - started
     seven = len(COMMON_AND_TASK_LAYERS)
     return {
@@ -335,8 +172,10 @@ def our_trial(
     cache: PrefixCache,
     folder: Path,
     device: torch.device = CPU,
-) -> dict[str, int]:
-    """Run a trial with its checkpoints, as orchestrator/trial.py does; return the checkpoints' sizes."""
+) -> None:
+    """Run a trial with its checkpoints, without plan and verdict: on data that no file holds, and for the memory."""
+    if device.type == "cpu":
+        bound_heap()
     prefix = FrozenPrefix(config, source, device, cache)
     for _ in prefix.build([examples.tokens for entry in entries for examples in (entry.train, entry.dev)]):
         pass
@@ -353,7 +192,6 @@ def our_trial(
             table = predictions_table(entries, result.dev)
             save_checkpoint(folder / "best", facts={}, with_optimizer=False, predictions=table, **facts)
         save_checkpoint(folder / "state", facts={}, with_optimizer=True, **facts)
-    return {kind: sum(path.stat().st_size for path in (folder / kind).iterdir()) for kind in ("best", "state")}
 
 
 def worker_rss(who: str, encoder: str, data: str) -> int:
@@ -386,7 +224,7 @@ def fill_cache(encoder: str, data: str, folder: str) -> int:
     source = find_encoder(encoder)
     config = replace(STUDY, max_train_examples=96)
     entries = task_data(source, config, data, dev=96)
-    prefix = FrozenPrefix(config, source, torch.device("cpu"), PrefixCache(Path(folder)))
+    prefix = FrozenPrefix(config, source, CPU, PrefixCache(Path(folder)))
     return sum(1 for _ in prefix.build([x.tokens for entry in entries for x in (entry.train, entry.dev)]))
 
 

@@ -24,7 +24,7 @@ from model.frozen_prefix import FrozenPrefix
 from model.multitask import MultitaskModel
 from model.tasks import Task
 from model.training import TaskData, TrainingState
-from model.weights import IDENTITY, EncoderSource
+from model.weights import EncoderSource
 
 FORMAT = 3
 MODEL, OPTIMIZER, PREDICTIONS = "model.safetensors", "optimizer.safetensors", "predictions.parquet"
@@ -71,9 +71,9 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint folder, manifest last, whole or not at all. `facts` join the manifest."""
     with new_folder(folder) as temporary:
-        save_file(_storable(state.weights), temporary / MODEL)
+        save_file(storable(state.weights), temporary / MODEL)
         if with_optimizer:
-            save_file(_storable(state.optimizer), temporary / OPTIMIZER)
+            save_file(storable(state.optimizer), temporary / OPTIMIZER)
         if predictions is not None:
             pq.write_table(predictions, temporary / PREDICTIONS, write_page_checksum=True)
         write_manifest(
@@ -142,12 +142,12 @@ def load_model(checkpoint: Checkpoint, encoder: EncoderSource) -> StoredModel:
 def require_same_encoder(checkpoint: Checkpoint, encoder: EncoderSource) -> None:
     """Raise ValueError unless this is the encoder that the checkpoint was trained from."""
     trained, here = checkpoint.manifest["encoder"], encoder.identity()
-    for part in IDENTITY:
-        if here[part] != trained[part]:
-            raise ValueError(
-                f"{checkpoint.folder}: was trained from encoder {trained['name']!r} ({part} {trained[part][:12]}…), "
-                f"not from {encoder.name!r} ({part} {here[part][:12]}…); see --encoder"
-            )
+    if differing := encoder.differing(trained):
+        part = differing[0]
+        raise ValueError(
+            f"{checkpoint.folder}: was trained from encoder {trained['name']!r} ({part} {trained[part][:12]}…), "
+            f"not from {encoder.name!r} ({part} {here[part][:12]}…); see --encoder"
+        )
 
 
 def release_weights(checkpoint: Checkpoint) -> int:
@@ -189,5 +189,6 @@ _PREDICTIONS_SCHEMA = pa.schema(
 )
 
 
-def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors as save_file takes them: on the CPU, contiguous, without a graph."""
     return {name: tensor.detach().to("cpu", memory_format=torch.contiguous_format) for name, tensor in tensors.items()}

@@ -44,7 +44,7 @@ def encoder_of(identity: Mapping[str, Any], given: str, store: Path) -> EncoderS
     """
     try:
         found = find_encoder(given)
-        if all(found.identity()[part] == identity[part] for part in IDENTITY):
+        if not found.differing(identity):
             return found
         trouble = f"encoder {given!r} is not the one that was planned"
     except EncoderError as error:
@@ -60,8 +60,7 @@ def _kept(folder: Path, identity: Mapping[str, Any]) -> EncoderSource | None:
     if not folder.is_dir():
         return None
     found = check_folder(folder, name=identity["name"])
-    changed = [part for part in IDENTITY if found.identity()[part] != identity[part]]
-    if changed:
+    if changed := found.differing(identity):
         raise EncoderError(f"{folder}: its {' and '.join(changed)} changed since it was kept (sha256)")
     return found
 

@@ -5,11 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.checkpoint import MODEL, Checkpoint, require_same_encoder
+from model.checkpoint import MODEL, Checkpoint, require_same_encoder, storable
 from model.config import config_to_dict
 from model.files import new_folder, write_json, write_manifest
 from model.weights import TOKENIZER_FILES, WEIGHTS, EncoderSource, load_encoder
@@ -31,8 +30,8 @@ def export_model(checkpoint: Checkpoint, encoder: EncoderSource, folder: Path) -
     assert own.keys() <= merged.keys(), "a checkpoint's encoder tensors are the encoder's"
     heads = {name.removeprefix("heads."): tensor for name, tensor in trained.items() if name.startswith("heads.")}
     with new_folder(folder) as temporary:
-        save_file(_plain(merged | own), temporary / WEIGHTS, metadata={"format": "pt"})
-        save_file(_plain(heads), temporary / f"{HEADS}.safetensors")
+        save_file(storable(merged | own), temporary / WEIGHTS, metadata={"format": "pt"})
+        save_file(storable(heads), temporary / f"{HEADS}.safetensors")
         write_json(temporary / f"{HEADS}.json", _about(checkpoint))
         config = json.loads((encoder.folder / "config.json").read_text(encoding="utf-8"))
         config = {key: value for key, value in config.items() if key not in ("torch_dtype", "dtype")}
@@ -51,7 +50,3 @@ def _about(checkpoint: Checkpoint) -> dict[str, Any]:
         "scores": checkpoint.manifest.get("scores"),
         "from": {MODEL: checkpoint.manifest["files"][MODEL]["sha256"]},
     }
-
-
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().to(torch.float32).contiguous() for name, tensor in tensors.items()}

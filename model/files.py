@@ -33,6 +33,12 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def size_text(size: int) -> str:
+    """Return a size in bytes as people write it: 1.2 MB, 59 MB, 8.5 GB."""
+    unit, name = (10**9, "GB") if size >= 10**9 else (10**6, "MB")
+    return f"{size / unit:.1f} {name}" if size < 10 * unit else f"{size / unit:,.0f} {name}"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a plain value as readable JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -61,8 +61,6 @@ class FrozenPrefix:
         self.depth = None if config.prefix_dropout else depth
         """None: nothing is computed apart, the model takes tokens."""
         self.precision, self.dtype = config.precision, PREFIX_DTYPES[config.prefix_format]
-        self.where = "computed at every step"
-        """Where the states that `inputs` gave lie."""
 
     def top(self) -> Encoder:
         """Return the part that a model is made of: all above the freeze depth, or the whole encoder."""
@@ -86,7 +84,7 @@ class FrozenPrefix:
             for rows, entry in zip(opened, entries, strict=True)
             if rows is not None and not self.cache.moved(entry)
         ]
-        move, self.where = placement(sum(rows.nbytes for rows in fresh), self.device)
+        move = placement(sum(rows.nbytes for rows in fresh), self.device)
         found: list[Inputs] = []
         for each, entry, rows in zip(of_tokens, entries, opened, strict=True):
             if rows is None or (move is None and not self.cache.moved(entry)):

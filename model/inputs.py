@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from model.batches import Indices
-from model.packing import Packing, pack
-from model.tokens import PackedTokens, spans
+from model.packing import Packing, pack, spans
+from model.tokens import PackedTokens
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class MultitaskModel(nn.Module):
             torch.manual_seed(config.seed)
             self.heads = Heads(config, tasks, encoder.config.hidden_size)
         self.bert.requires_grad_(requires_grad=True)  # an encoder may have served another config before
-        for module in _frozen_modules(config, encoder):
+        for module in frozen_modules(config, encoder):
             module.requires_grad_(requires_grad=False)
 
     @property
@@ -65,7 +65,7 @@ class MultitaskModel(nn.Module):
             own[name].copy_(tensor)
 
 
-def _frozen_modules(config: TrialConfig, encoder: Encoder) -> list[nn.Module]:
+def frozen_modules(config: TrialConfig, encoder: Encoder) -> list[nn.Module]:
     """Return what of an encoder, or of a part, the config freezes."""
     depth = frozen_depth(config.unfrozen_layers, encoder.config.num_hidden_layers)
     frozen: list[nn.Module] = []

@@ -62,7 +62,7 @@ class Packing:
     @cached_property
     def positions_N(self) -> Tensor:
         """Position of each row in its sequence."""
-        positions = np.concatenate([np.arange(length) for length in self.lengths])
+        positions = spans(np.zeros_like(self.lengths), self.lengths)
         return torch.from_numpy(positions).to(self.firsts_B.device)
 
     def split(self, rows_ND: Tensor) -> list[Tensor]:
@@ -92,6 +92,12 @@ def pack(lengths: Sequence[int] | NDArray[np.int64], device: torch.device, *, un
         firsts_B=torch.from_numpy(starts).to(device),
         restore_B=torch.from_numpy(np.argsort(order, kind="stable")).to(device),
     )
+
+
+def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return start, start + 1, ... of each span, end to end."""
+    before = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
 
 
 def _groups(ascending: NDArray[np.int64], device: torch.device, *, unpadded: bool) -> list[Group]:

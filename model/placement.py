@@ -10,26 +10,22 @@ from torch import Tensor
 Move = Callable[[Tensor], Tensor]
 
 
-def placement(size: int, device: torch.device) -> tuple[Move | None, str]:
-    """Return how to move states of so many bytes to where the device reads them fast, and why; None: nowhere.
+def placement(size: int, device: torch.device) -> Move | None:
+    """Return how to move states of so many bytes to where the device reads them fast; None: nowhere.
 
     On a CPU they stay memory-mapped. On a GPU: in its own memory where they take half of what is free, else in pinned
     memory where they take half of what is available, else nowhere: reading a disk at every step is slower than the
     frozen layers.
     """
     if device.type != "cuda":
-        return (lambda rows: rows), "memory-mapped"
+        return lambda rows: rows
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(device)
     if size <= free // 2:
-        return (lambda rows: rows.to(device)), "in the GPU's memory"
-    available = available_bytes()
-    if size <= available // 2:
-        return Tensor.pin_memory, "in pinned memory"
-    return None, (
-        f"frozen layers are computed at every step: their states take {size / 1e9:.1f} GB, more than half of the "
-        f"{free / 1e9:.1f} GB free on the GPU and of the {available / 1e9:.1f} GB of memory"
-    )
+        return lambda rows: rows.to(device)
+    if size <= available_bytes() // 2:
+        return Tensor.pin_memory
+    return None
 
 
 def available_bytes() -> int:

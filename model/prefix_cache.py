@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from model.files import DamagedFileError, content_hash, new_folder, read_manifest, write_manifest
+from model.files import DamagedFileError, content_hash, new_folder, read_manifest, size_text, write_manifest
 
 STATES = "states.npy"
 ROOM_LOCK = "room.lock"
@@ -199,9 +199,9 @@ class PrefixCache:
         missing = max(used + need - self.limit_bytes, need + SPARE_BYTES - free)
         if missing > 0 and (need > self.limit_bytes or self._evict(sizes, missing) < missing):
             raise PrefixCacheError(
-                f"{self.folder}: the prefix cache needs {need / 1e9:.2f} GB; of its limit of "
-                f"{self.limit_bytes / 1e9:.2f} GB {used / 1e9:.2f} are in use, {free / 1e9:.2f} GB are free on the "
-                "disk (--prefix-cache-gb; orchestrator.clean NAME --prefix-cache)"
+                f"{self.folder}: the prefix cache needs {size_text(need)}; of its limit of "
+                f"{size_text(self.limit_bytes)} {size_text(used)} are in use, {size_text(free)} are free on the disk "
+                "(--prefix-cache-gb; orchestrator.clean NAME --prefix-cache)"
             )
 
     def _entries(self) -> dict[Path, int]:

@@ -19,6 +19,7 @@ from tokenizers import Encoding, Tokenizer
 
 from model.data import Split
 from model.files import DamagedFileError, content_hash, new_folder, read_manifest, write_manifest
+from model.packing import spans
 from model.tasks import PairEncoding
 
 TOKENS_VERSION = 1
@@ -94,12 +95,6 @@ class Distinct:
     """The first of each, by ascending length."""
     index: NDArray[np.int64]
     """Of every sequence, the place in `sequences` of its like."""
-
-
-def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return start, start + 1, ... of each span, end to end."""
-    before = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
 
 
 def tokens_key(split: Split, encoding: PairEncoding, tokenizer_sha256: str, max_tokens: int) -> str:

@@ -64,6 +64,11 @@ class EncoderSource:
             "config": content_hash(asdict(self.config)),
         }
 
+    def differing(self, identity: Mapping[str, Any]) -> list[str]:
+        """Return the parts in which this encoder is another one than the identity's; none where it is the same."""
+        own = self.identity()
+        return [part for part in IDENTITY if own[part] != identity[part]]
+
 
 def find_encoder(name: str) -> EncoderSource:
     """Return the encoder called `minilm`, a folder's path, or NAME[@REVISION] on the hub.

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.options import Debug, TrackingUri
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -17,11 +19,11 @@ def clean(
     name: Annotated[str, typer.Argument(help="The sweep.")],
     keep: Annotated[int, typer.Option(min=1, help="Keep the weights of so many best trials.")] = 1,
     out: Annotated[Path, typer.Option(help="Where results are.")] = Path("runs"),
-    tracking_uri: Annotated[str | None, typer.Option(help="Another MLflow server or database.")] = None,
+    tracking_uri: TrackingUri = None,
     prefix_cache: Annotated[
         bool, typer.Option("--prefix-cache", help="Empty OUT's cache of frozen layers as well.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks in place of one-line errors.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Remove the weights of all trials of a sweep but the best and the registered ones."""
     from orchestrator.errors import FAILED, SweepError
@@ -37,6 +39,7 @@ def clean(
 
 
 def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_cache: bool) -> None:
+    from model.files import size_text
     from model.prefix_cache import PrefixCache
     from orchestrator.errors import SweepError
     from orchestrator.leaderboard import read_trials
@@ -59,10 +62,10 @@ def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_
         after = _weights(paths.root)
         freed = sum(before.values()) - sum(after.values())
         numbers = sorted({path.relative_to(paths.root).parts[1] for path in after})
-        print(f"{freed / 1e6:,.0f} MB freed in {paths.root}, and as much in MLflow where it had them")
+        print(f"{size_text(freed)} freed in {paths.root}, and as much in MLflow where it had them")
         print(f"weights kept: trial {', '.join(numbers) or 'none'} (the best {keep}, registered ones, and open trials)")
     if prefix_cache:
-        print(f"{PrefixCache(paths.prefix_cache).clear() / 1e6:,.0f} MB freed in {paths.prefix_cache}")
+        print(f"{size_text(PrefixCache(paths.prefix_cache).clear())} freed in {paths.prefix_cache}")
 
 
 def _weights(folder: Path) -> dict[Path, int]:

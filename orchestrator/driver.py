@@ -42,7 +42,7 @@ class Driver:
         for entry in report["history"]:
             self._study.report(number, entry["epoch"], entry["dev_score"])
         if "note" in report:
-            self._publish({"event": "note", "trial": number, "text": report["note"]})
+            self._publish({"event": "note", "trial": number, "about": report["about"], "text": report["note"]})
         elif "prefix" in report:
             self._publish({"event": "prefix", "trial": number, "share": report["prefix"]})
         elif not report["done"]:

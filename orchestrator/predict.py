@@ -11,33 +11,28 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.options import STORED_MODEL, Debug, EncoderPlace, Runs, TrackingUri, one_line_errors
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Option(help="NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder.")],
+    model: Annotated[str, typer.Option(help=STORED_MODEL)],
     data: Annotated[
         str | None, typer.Option(help="Folder of the course's files, or 'hub'; the bundled sample.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the prediction files go.")] = Path("predictions"),
-    runs: Annotated[Path, typer.Option(help="The sweeps' folder, whose MLflow is asked.")] = Path("runs"),
-    tracking_uri: Annotated[str | None, typer.Option(help="Another MLflow server or database.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Where the encoder lies now, if it moved.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks in place of one-line errors.")] = False,
+    runs: Runs = Path("runs"),
+    tracking_uri: TrackingUri = None,
+    encoder: EncoderPlace = None,
+    debug: Debug = False,
 ) -> None:
     """Write a model's predictions for the dev and test files, and its dev score beside the recorded one."""
-    from orchestrator.errors import BAD_INPUT, SweepError
     from orchestrator.stored import fetch
 
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            _predict(fetch(model, runs, tracking_uri, Path(temporary)), data, out, encoder, runs)
-    except (SweepError, ValueError, OSError) as error:
-        if debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(error.exit_code if isinstance(error, SweepError) else BAD_INPUT) from error
+    with one_line_errors(debug=debug), tempfile.TemporaryDirectory() as temporary:
+        _predict(fetch(model, runs, tracking_uri, Path(temporary)), data, out, encoder, runs)
 
 
 def _predict(folder: Path, data: str | None, out: Path, encoder: str | None, runs: Path) -> None:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.console import console, say
 from orchestrator.plan import Plan, shown
 from orchestrator.tables import Fitting, titles
 
@@ -36,11 +37,14 @@ class Progress:
     def __init__(self, plan: Plan, mode: Mode, clock: Callable[[], float] = time.monotonic) -> None:
         """Show the progress of this plan; `clock` counts seconds."""
         self._plan, self._mode, self._clock = plan, mode, clock
-        self._console = Console(highlight=False, markup=False, emoji=False)
+        self._console = console()
         self._started = clock()
         self._running: dict[int, list[dict[str, Any]]] = {}
         self._prefix: dict[int, float] = {}
-        self._notes: list[str] = []
+        self._notes: dict[str, str] = {}
+        """What a person should know, by what it is about."""
+        self._repeated: dict[int, int] = {}
+        """Epochs of a resumed trial that were told by an earlier command."""
         self._begun: dict[int, float] = {}
         self._ended: dict[int, Mapping[str, Any]] = {}
         self._configs: dict[int, dict[str, Any]] = {n: shown(plan, c) for n, c in enumerate(plan.configs)}
@@ -62,10 +66,10 @@ class Progress:
         if not self._take(event):
             return
         if self._mode == "json":
-            shown = {k: v for k, v in event.items() if k != "history"}
+            told = {k: v for k, v in event.items() if k != "history"}
             if event.get("history"):
-                shown |= event["history"][-1]
-            print(json.dumps(shown), flush=True)
+                told |= event["history"][-1]
+            say(json.dumps(told))
         elif self._mode == "lines":
             self._console.print(self._line(event), soft_wrap=True)
 
@@ -76,6 +80,7 @@ class Progress:
             return False
         if kind == "started":
             self._running[number] = []
+            self._repeated[number] = event.get("epochs_done", 0)
             if "config" in event:
                 self._configs[number] = shown(self._plan, event["config"])
             self._begun[number] = self._clock()
@@ -85,12 +90,13 @@ class Progress:
                 self._prefix[number] = event["share"]
             return self._mode != "lines" or int(event["share"] * 4) > int(last * 4)  # a line a quarter
         elif kind == "note":
-            known = event["text"] in self._notes  # every trial of a node meets the same
-            self._notes += [] if known else [event["text"]]
+            known = event["about"] in self._notes  # every trial of a node meets the same
+            self._notes[event["about"]] = event["text"]
             return not known
         elif kind == "epoch":
             self._running[number] = event["history"]
             self._prefix.pop(number, None)
+            return len(event["history"]) > self._repeated.get(number, 0)
         else:
             self._running.pop(number, None)
             self._prefix.pop(number, None)
@@ -156,7 +162,7 @@ class Progress:
         columns = ("trial", "epoch", "dev", "best", *titles(self._plan.varies, ()))
         rows = [self._row(number, history) for number, history in sorted(self._running.items())]
         best = self._best()
-        foot = "".join(f"note: {note}\n" for note in self._notes)
+        foot = "".join(f"note: {note}\n" for note in self._notes.values())
         foot += f"best {best[1]:.3f} trial {best[0]:04d} · " if best else ""
         return Group(
             head,

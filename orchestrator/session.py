@@ -20,6 +20,8 @@ from model.data import report as data_report
 from model.encoder_store import keep_encoder
 from model.files import write_json
 from orchestrator import errors, ray_environment, show
+from orchestrator.console import console as console_for
+from orchestrator.console import say
 from orchestrator.driver import Driver
 from orchestrator.errors import RunningElsewhereError, SweepError
 from orchestrator.leaderboard import leaderboard, read_trials, write_leaderboard
@@ -84,11 +86,12 @@ def run(request: Request) -> int:
     )
     drafted = draft(loaded, options, machine)
     paths = SweepPaths(request.out.resolve(), request.name)
-    console = show.console(stderr=request.as_json, quiet=request.quiet)
+    console = console_for(stderr=request.as_json, quiet=request.quiet)
+    cache_limit = int(request.prefix_cache_gb * 1e9)
     if request.dry_run:
         at_once = concurrency(drafted.plan, machine, request.concurrent)
         console.print(show.header(drafted.plan, machine, at_once, why), soft_wrap=True)
-        show.dry_run(console, drafted, paths, at_once, request.keep_checkpoints)
+        show.dry_run(console, drafted, paths, at_once, keep=request.keep_checkpoints, cache_limit=cache_limit)
         return errors.DONE
     if not request.address:  # writes a token under OUT: not before everything given is known to be right
         ray_environment.prepare(paths.out, None)
@@ -105,7 +108,7 @@ def run(request: Request) -> int:
         projection = Projection(plan, paths, request.tracking_uri, request.keep_checkpoints)
         at_once = concurrency(plan, machine, request.concurrent)
         console.print(show.header(plan, machine, at_once, why), soft_wrap=True)
-        console.print(f"  leaderboard  {projection.link}", soft_wrap=True)
+        console.print(show.place(paths, projection.link), soft_wrap=True)
         interrupted = _run_trials(request, plan, paths, study, projection, machine, at_once)
         if interrupted:
             console.print(
@@ -181,7 +184,7 @@ def _finish(
         console.print(f"{open_trials} of {plan.trials} trials are still to run; the same command runs them")
         return errors.DONE if request.local else errors.FAILED
     if request.as_json:
-        print(json.dumps({"event": "finished", "leaderboard": str(paths.leaderboard), "mlflow": projection.link}))
+        say(json.dumps({"event": "finished", "leaderboard": str(paths.leaderboard), "mlflow": projection.link}))
     trouble = trouble or _attempt(lambda: projection.finish(board, show.verdict(board, majority)))
     if trouble:
         print(f"error: MLflow does not answer ({trouble}); the same command brings it up to date", file=sys.stderr)

@@ -1,13 +1,15 @@
 """What is printed before a sweep and after it: the dry run, the leaderboard, the verdict in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from model.config import config_to_dict, flatten
+from model.config import TrialConfig, config_to_dict, flatten
 from model.encoder import BERT_BASE, Encoder
+from model.files import size_text
 from model.tasks import TASKS, majority_scores, overall_score
 from model.weights import MINILM_SHA256
 from orchestrator.estimate import prefix_cache_bytes
@@ -25,14 +27,6 @@ MINILM_NOTE = (
 )
 
 
-def console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """Return where to print: as wide as the terminal, and wide enough for the tables where there is none."""
-    found = Console(stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False)
-    if not found.is_terminal:
-        found.width = 500
-    return found
-
-
 def header(plan: Plan, machine: Machine, at_once: int, why: str) -> str:
     """Return the sweep's first lines: question, size, profile and why, resources."""
     baseline = shown(plan, plan.baseline)
@@ -46,12 +40,25 @@ def header(plan: Plan, machine: Machine, at_once: int, why: str) -> str:
         f" · batch {baseline['batch_size']} · learning rate {baseline['learning_rate']:g}\n"
         f"  {machine.where} -> profile {plan.profile} ({why}) · encoder {plan.encoder['name']}"
         f" · data {plan.data['source']}\n"
+        f"{_settings(plan)}"
         f"  {at_once} at once, {each} each"
     )
 
 
-def dry_run(console: Console, draft: Draft, paths: SweepPaths, at_once: int, keep: int) -> None:
-    """Print what would run: configs, parameters, disk with `keep` checkpoints kept. Starts nothing."""
+def _settings(plan: Plan) -> str:
+    """Return a line with what profile and command line set beside what the header shows anyway."""
+    known = {"epochs", "batch_size", "learning_rate"}
+    said = {path: value for path, value in plan.settings.items() if path not in known}
+    if plan.data["max_dev_examples"] is not None:
+        said["max_dev_examples"] = plan.data["max_dev_examples"]
+    return f"  set  {' · '.join(f'{path} {value_text(value)}' for path, value in said.items())}\n" if said else ""
+
+
+def dry_run(console: Console, draft: Draft, paths: SweepPaths, at_once: int, *, keep: int, cache_limit: int) -> None:
+    """Print what would run: configs, parameters, disk with `keep` checkpoints kept. Starts nothing.
+
+    `cache_limit` is that of the prefix cache in bytes, 0 for none.
+    """
     import torch
 
     plan = draft.plan
@@ -89,18 +96,24 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths, at_once: int, kee
     each, kept = largest * BYTES_A_PARAMETER, min(plan.trials, keep)
     running = at_once * 2 * 3 * each
     console.print(
-        f"  checkpoints: {kept} kept x {_megabytes(each)}, as much again in MLflow, {_megabytes(running)} while "
-        f"{at_once} run{'s' * (at_once == 1)}; {_megabytes(2 * kept * each + running)} in all",
+        f"  checkpoints: {kept} kept x {size_text(each)}, as much again in MLflow, {size_text(running)} while "
+        f"{at_once} run{'s' * (at_once == 1)}; {size_text(2 * kept * each + running)} in all",
         soft_wrap=True,
     )
-    cache = prefix_cache_bytes(listed, draft.corpus, draft.encoder, plan.data["max_dev_examples"])
-    console.print(
-        f"  frozen layers' cache: {_megabytes(cache)}{'' if plan.configs else ' for these'} · out {paths.root}"
-    )
+    console.print(f"  frozen layers' cache: {_cache(listed, draft, cache_limit)} · out {paths.root}", soft_wrap=True)
     for task, splits in draft.corpus.items():
         sizes = " · ".join(f"{name} {len(split):,}" for name, split in splits.items())
         console.print(f"  {task}: {sizes}")
     console.print("nothing was started")
+
+
+def _cache(configs: Sequence[TrialConfig], draft: Draft, limit: int) -> str:
+    """Return what the prefix cache would hold."""
+    if not limit:
+        return "none, they are computed at every step"
+    need = prefix_cache_bytes(configs, draft.corpus, draft.encoder, draft.plan.data["max_dev_examples"])
+    said = f"{size_text(need)}{'' if draft.plan.configs else ' for these'}"
+    return said if need <= limit else f"{said}, of which {size_text(limit)} at a time (--prefix-cache-gb)"
 
 
 def final(
@@ -116,14 +129,20 @@ def final(
     console.print(verdict(board, majority), soft_wrap=True)
     if plan.encoder["weights"] == MINILM_SHA256:
         console.print(MINILM_NOTE, soft_wrap=True)
-    console.print(f"leaderboard  {link}", soft_wrap=True)
-    if link.startswith(DEFAULT_UI):
-        where = "" if paths.out.name == "runs" else f" --out {paths.out}"
-        console.print(f"             served by: {'python -m orchestrator.serve' + where if where else 'make mlflow'}")
+    console.print(place(paths, link), soft_wrap=True)
     top = next((row for row in board["rows"] if row["rank"] == 1), None)
     if top:
         console.print(f"checkpoint   {top['checkpoint']}  (in MLflow: models:/{plan.name}@best-dev)", soft_wrap=True)
     console.print(f"table        {paths.leaderboard}", soft_wrap=True)
+
+
+def place(paths: SweepPaths, link: str) -> str:
+    """Return where the leaderboard is, and what serves it where nothing does by itself."""
+    if not link.startswith(DEFAULT_UI):
+        return f"leaderboard  {link}"
+    own = paths.out == Path("runs").resolve()
+    command = "make mlflow" if own else f"python -m orchestrator.serve --out {paths.out}"
+    return f"leaderboard  {link}\n             served by: {command}"
 
 
 def _leaderboard(plan: Plan, paths: SweepPaths, board: Mapping[str, Any]) -> Fitting:
@@ -147,7 +166,7 @@ def _leaderboard(plan: Plan, paths: SweepPaths, board: Mapping[str, Any]) -> Fit
                 _millions(row["trainable_params"]) if row["trainable_params"] else "-",
             ]
         )
-    expendable = ["trainable", "epoch", "time", *reversed(tasks)]
+    expendable = [["trainable"], ["epoch"], ["time"], tasks]
     return Fitting(columns, rows, expendable, left=["trial"], elsewhere=str(paths.leaderboard))
 
 
@@ -190,7 +209,3 @@ def _score(value: float | None) -> str:
 
 def _millions(count: int) -> str:
     return f"{count / 1e6:.1f} M"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"

@@ -7,7 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.options import Debug
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
+"""As a search-space file has them."""
 
 
 class ProfileChoice(StrEnum):
@@ -55,7 +61,7 @@ def sweep(
         int | None,
         typer.Option(min=0, max=2**32 - 1, help="Of every trial, and of the sampler; the file's own, and 0."),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks in place of one-line errors.")] = False,
+    debug: Debug = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run; start nothing.")] = False,
     local: Annotated[bool, typer.Option("--local", help="The first trial in this process, for a debugger.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an event on standard output.")] = False,
@@ -139,7 +145,7 @@ def _out(out: Path) -> Path:
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
-    """Return FIELD=VALUE pairs with values read as JSON where they are JSON, as text otherwise."""
+    """Return FIELD=VALUE pairs with values read as JSON, or as Python writes it, where they are that; else as text."""
     import json
 
     from orchestrator.errors import SweepError
@@ -154,7 +160,7 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
         try:
             settings[field] = json.loads(text)
         except ValueError:
-            settings[field] = text
+            settings[field] = PYTHON_CONSTANTS.get(text, text)
     return settings
 
 

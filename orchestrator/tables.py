@@ -14,8 +14,8 @@ class Fitting:
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    expendable: Sequence[str] = ()
-    """Columns in the order in which they go; then the others go, from the right. One always stays."""
+    expendable: Sequence[Sequence[str]] = ()
+    """Groups of columns in the order in which they go; then the others go, from the right. One always stays."""
     left: Sequence[str] = ()
     """Columns that are aligned to the left."""
     elsewhere: str = ""
@@ -23,13 +23,14 @@ class Fitting:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the widest table that fits."""
-        going = [*self.expendable, *(name for name in reversed(self.columns) if name not in self.expendable)]
+        named = {name for group in self.expendable for name in group}
+        going = [*self.expendable, *([name] for name in reversed(self.columns) if name not in named)]
         gone: list[str] = []
         table = self._table(gone)
         while console.measure(table, options=options.update(max_width=10_000)).maximum > options.max_width:
-            if len(gone) + 1 == len(self.columns):
+            if len(gone) + 1 >= len(self.columns):
                 break
-            gone.append(next(name for name in going if name not in gone))
+            gone += going.pop(0)
             table = self._table(gone)
         yield table
         if gone and self.elsewhere:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import socket
+import sys
 import threading
 import time
 import warnings
@@ -57,14 +58,13 @@ logging.getLogger("alembic").setLevel(logging.ERROR)
 
 BEST_DEV = "best-dev"
 FETCH_INTERVAL_S = 1.0
-ALL = 2**62
 OUTS_OWN = "OUT/mlflow.db"
 
 
 class Projection:
     """One sweep in MLflow: an experiment, a run for the sweep, a run for each trial, the best in the registry."""
 
-    def __init__(self, plan: Plan, paths: SweepPaths, uri: str | None, keep: int = ALL) -> None:
+    def __init__(self, plan: Plan, paths: SweepPaths, uri: str | None, keep: int = sys.maxsize) -> None:
         """Find or create the experiment; store the weights of the best `keep` trials, and of registered ones.
 
         Raises UnreachableError before any work is done.

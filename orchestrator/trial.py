@@ -18,6 +18,7 @@ from model.encoder import Encoder, EncoderConfig, frozen_depth
 from model.encoder_store import encoder_of
 from model.files import canonical_json, write_text
 from model.frozen_prefix import FrozenPrefix
+from model.heap import bound_heap
 from model.multitask import count
 from model.prefix_cache import PrefixCache, PrefixCacheError
 from model.tasks import Task
@@ -61,9 +62,9 @@ def run_trial(
     """Train one trial from where its folder says it stands; yield a report after each epoch.
 
     The first report of a resumed trial repeats the last epoch that was saved, without training. Reports with
-    "prefix" tell how far the frozen layers' states are computed, one with "note" what a person should know. The
-    last report has done=True; the verdict lies in the folder before it is given. A failure of the trial itself
-    (divergence, memory, code) is a verdict, not an exception.
+    "prefix" tell how far the frozen layers' states are computed, one with "note" what a person should know and with
+    "about" of what, so that it is told once. The last report has done=True; the verdict lies in the folder before it
+    is given. A failure of the trial itself (divergence, memory, code) is a verdict, not an exception.
     """
     folder = paths.trial(number)
     verdict = read_verdict(folder)
@@ -138,6 +139,8 @@ class _Run:
         if self.plan.gpus_per_trial and not torch.cuda.is_available():
             raise InfrastructureError("the plan gives each trial a GPU and torch sees none here: driver, or CPU build?")
         device = torch.device("cuda" if self.plan.gpus_per_trial else "cpu")
+        if device.type == "cpu":
+            bound_heap()
         material = _material(canonical_json(self.plan.to_dict()), self.paths)
         data = self._data(material)
         with torch.device("meta"):
@@ -186,7 +189,7 @@ class _Run:
             if told:
                 yield self._report(prefix=1.0)
         except PrefixCacheError as error:
-            yield self._report(note=f"{error}; frozen layers are computed at every step")
+            yield self._report(about="prefix cache", note=f"{error}; frozen layers are computed at every step")
 
     def _data(self, material: Material) -> list[TaskData]:
         """Return the tasks' examples: those of the trial before where this one reads the same."""

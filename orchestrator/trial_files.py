@@ -56,7 +56,7 @@ def history(folder: TrialPaths) -> list[dict[str, Any]]:
     return []
 
 
-def prune(folder: TrialPaths, best: Mapping[str, Any], attempt: Path | None = None) -> None:
+def prune(folder: TrialPaths, best: Mapping[str, Any], attempt: Path) -> None:
     """Keep the newest states that are whole, the bests that they name, and the best of all.
 
     What the `attempt` that calls has written itself is looked at by its sizes, the rest by its contents.

@@ -435,7 +435,7 @@ def test_a_limit_that_is_too_small_is_said(tmp_path):
     """The line has what is needed, the limit, what is in use and what is free."""
     text = refusal(tmp_path, limit_bytes=20_000_000)
 
-    assert "needs 0.03 GB; of its limit of 0.02 GB 0.00 are in use" in text
+    assert "needs 26 MB; of its limit of 20 MB 0.0 MB are in use" in text
     assert not PrefixCache(tmp_path).has(entry_of(1))
 
 
@@ -444,7 +444,7 @@ def test_a_disk_that_is_too_small_is_said(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=25_600_000 + prefix_cache.SPARE_BYTES - 1)
     monkeypatch.setattr(prefix_cache.shutil, "disk_usage", lambda _: usage)
 
-    assert "0.09 GB are free on the disk" in refusal(tmp_path)
+    assert "90 MB are free on the disk" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("below", ["", "deeper"])

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.tokens import PackedTokens, encode, packed_tokens, spans, tokens_key
+from model.packing import spans
+from model.tokens import PackedTokens, encode, packed_tokens, tokens_key
 
 
 def sequences(tokens):

@@ -582,11 +582,11 @@ def test_what_is_told_of_the_frozen_layers_is_published(bench):
     plain = {"number": proposal.number, "history": [], "best": None, "done": False}
 
     bench.driver.record({**plain, "prefix": 0.5})
-    bench.driver.record({**plain, "note": "no room"})
+    bench.driver.record({**plain, "about": "prefix cache", "note": "no room"})
 
     assert bench.events[-2:] == [
         {"event": "prefix", "trial": proposal.number, "share": 0.5},
-        {"event": "note", "trial": proposal.number, "text": "no room"},
+        {"event": "note", "trial": proposal.number, "about": "prefix cache", "text": "no room"},
     ]
 
 

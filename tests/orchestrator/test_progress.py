@@ -131,7 +131,9 @@ def test_the_frozen_layers_take_a_line_a_quarter_and_a_note_is_told_once(plan, c
         for hundredths in range(101):
             progress.publish({"event": "prefix", "trial": 0, "share": hundredths / 100})
         for trial in (0, 1):
-            progress.publish({"event": "note", "trial": trial, "text": "no room for the cache"})
+            progress.publish(
+                {"event": "note", "trial": trial, "about": "prefix cache", "text": "no room for the cache"}
+            )
 
     lines = [line.rpartition("  ")[2] for line in capsys.readouterr().out.splitlines()]
     assert lines == [
@@ -146,7 +148,7 @@ def test_the_live_table_shows_how_far_the_frozen_layers_are(plan, clock):
     progress = Progress(plan, "live", clock)
     progress.publish(started(0))
     progress.publish({"event": "prefix", "trial": 0, "share": 0.34})
-    progress.publish({"event": "note", "trial": 0, "text": "no room"})
+    progress.publish({"event": "note", "trial": 0, "about": "prefix cache", "text": "no room"})
 
     assert "frozen layers 34%" in shown(progress, 120)
     assert "note: no room" in shown(progress, 120)

@@ -94,6 +94,6 @@ def test_one_column_always_stays():
     """A terminal narrower than any column still gets the first."""
     console = Console(width=3, record=True)
     with console.capture() as capture:
-        console.print(Fitting(["a", "long name"], [["1", "2"]], ["long name"]))
+        console.print(Fitting(["a", "long name"], [["1", "2"]], [["long name"]]))
 
     assert capture.get().split() == ["a", "1"]
