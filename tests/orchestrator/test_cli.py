@@ -423,6 +423,24 @@ def test_settings_are_json_or_text(space, command):
     assert "paraphrase" not in result.stdout
 
 
+def test_a_dry_run_knows_the_caches_limit(space, command):
+    """No cache is said to be none, and what does not fit to come and go."""
+    none, little = (invoke(sweep.app, space, *command("--dry-run", "--prefix-cache-gb", gb)) for gb in ("0", "1e-6"))
+
+    assert "frozen layers' cache: none, they are computed at every step" in none.stdout
+    assert "of which 0.0 MB at a time (--prefix-cache-gb)" in little.stdout
+
+
+def test_the_header_tells_what_was_set(space, command):
+    """Also as Python writes it, as in a search-space file."""
+    given = ["--set", "prefix_dropout=True", "--set", "precision=bf16", "--max-dev-examples", "7"]
+    result = invoke(sweep.app, space, *command("--dry-run", *given))
+
+    assert result.exit_code == 0, result.stderr
+    assert "prefix_dropout True · precision bf16" in result.stdout
+    assert "max_dev_examples 7" in result.stdout
+
+
 def test_a_sweep_over_seeds_needs_no_option(space, command):
     """The seed of the command line holds where the file says none: repeats are a search space like any other."""
     spoil(space, b"learning_rate=rate) for rate in (2e-5, 1e-4)", b"seed=seed) for seed in range(3)")

@@ -156,6 +156,19 @@ def test_the_live_table_shows_how_far_the_frozen_layers_are(plan, clock):
     assert "frozen layers" not in shown(progress, 120)
 
 
+def test_an_epoch_of_an_earlier_command_is_not_told_again(plan, capsys):
+    """A resumed trial begins by reporting the state that was found; the epochs after it are told."""
+    with Progress(plan, "lines") as progress:
+        progress.publish({**started(0), "epochs_done": 1})
+        progress.publish(epoch(0, 0.6))
+        progress.publish(epoch(0, 0.6, 0.7))
+
+    lines = [line.rpartition("  trial ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 2
+    assert "resumed after epoch 1" in lines[0]
+    assert "epoch 2/2" in lines[1]
+
+
 @pytest.mark.parametrize(
     "error",
     ["expected [cls] first", "no key [/heads]", "got :warning: here", "first line\nsecond line\n", ""],
