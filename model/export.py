@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.checkpoint import MODEL, Checkpoint, require_same_encoder, storable
 from model.config import config_to_dict
-from model.files import new_folder, write_json, write_manifest
+from model.files import new_folder, share, write_json, write_manifest
 from model.weights import TOKENIZER_FILES, WEIGHTS, EncoderSource, load_encoder
 
 HEADS = "heads"
@@ -40,6 +40,7 @@ def export_model(checkpoint: Checkpoint, encoder: EncoderSource, folder: Path) -
             if (encoder.folder / name).is_file():
                 shutil.copyfile(encoder.folder / name, temporary / name)
         write_manifest(temporary, {"encoder": encoder.identity(), "dev_score": checkpoint.manifest.get("dev_score")})
+        share(temporary)
 
 
 def _about(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -84,6 +84,15 @@ def new_folder(folder: Path) -> Iterator[Path]:
     _flush_folder(folder.parent)
 
 
+def share(folder: Path) -> None:
+    """Give a folder and its files the modes of the person's umask: what is written here is the owner's alone."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)
+    for path in folder.iterdir():
+        path.chmod(0o666 & ~mask)
+
+
 def write_manifest(folder: Path, facts: Mapping[str, Any], *, without: Collection[str] = ()) -> None:
     """Write manifest.json: the facts given, the sha256 of every other file in the folder, and one of all that."""
     files = {

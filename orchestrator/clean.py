@@ -53,7 +53,7 @@ def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_
     paths = SweepPaths(out, name)
     if not paths.plan.is_file():
         raise SweepError(f"{paths.root}: no such sweep; see --out")
-    with hold(paths):
+    with hold(paths, "clean it when that one ends"):
         require_same_store(paths, tracking_uri)
         plan = read_plan(paths.plan)
         before = _weights(paths.root)

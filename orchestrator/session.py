@@ -224,8 +224,13 @@ def _machine(address: str | None) -> Machine:
 
 
 @contextlib.contextmanager
-def hold(paths: SweepPaths) -> Iterator[None]:
-    """Hold the sweep's name: one driver a sweep. The kernel lets go when the holder dies, however it dies."""
+def hold(
+    paths: SweepPaths, advice: str = "the same command goes on when that one ends, --name gives another sweep"
+) -> Iterator[None]:
+    """Hold the sweep's name: one driver a sweep. The kernel lets go when the holder dies, however it dies.
+
+    Raises RunningElsewhereError, which ends with the `advice`.
+    """
     paths.out.mkdir(parents=True, exist_ok=True)
     holder = paths.lock.with_suffix(".holder")
     lock = FileLock(paths.lock)
@@ -237,8 +242,7 @@ def hold(paths: SweepPaths) -> Iterator[None]:
         except (OSError, ValueError):
             who = {"host": "this machine", "pid": "?", "since": "?"}
         raise RunningElsewhereError(
-            f"sweep {paths.name!r} is running already on {who['host']}, pid {who['pid']}, since {who['since']}; "
-            "the same command goes on when that one ends, --name gives another sweep"
+            f"sweep {paths.name!r} is running already on {who['host']}, pid {who['pid']}, since {who['since']}; {advice}"
         ) from error
     try:
         since = time.strftime("%F %T")

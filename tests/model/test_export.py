@@ -1,6 +1,7 @@
 """An exported folder is a model that transformers loads, and what it cannot be made of is refused."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -103,6 +104,19 @@ def test_the_folder_is_an_encoder_of_its_own(checkpoint, tiny_source, tmp_path):
 
     assert found.weights_sha256 != tiny_source.weights_sha256
     assert found.tokenizer_sha256 == tiny_source.tokenizer_sha256
+
+
+def test_whoever_may_read_new_files_may_read_it(checkpoint, tiny_source, tmp_path):
+    """The umask decides, as for a copied file; the sweep's own folders are for their owner."""
+    before = os.umask(0o022)
+    try:
+        export_model(checkpoint, tiny_source, tmp_path / "exported")
+    finally:
+        os.umask(before)
+
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "exported").iterdir()}
+    assert set(modes.values()) == {0o644}, modes
+    assert (tmp_path / "exported").stat().st_mode & 0o777 == 0o755
 
 
 def test_the_heads_stand_beside_it(checkpoint, tiny_source, tmp_path):

@@ -189,10 +189,11 @@ def test_a_sweep_in_another_store_is_not_cleaned_by_the_default_ones_word(paths)
 
 @pytest.mark.slow
 def test_the_clean_command_frees_what_is_not_kept_and_says_what_is(sweep):
-    """Of four completed trials the best stays; the cache is emptied when asked; an unknown sweep is one line."""
+    """Of four completed trials the best stays, the cache goes when asked; an unknown or running sweep is one line."""
     from typer.testing import CliRunner
 
     from orchestrator.clean import app
+    from orchestrator.session import hold
     from orchestrator.study import TrialStudy
     from orchestrator.trial_files import write_verdict
 
@@ -205,11 +206,15 @@ def test_the_clean_command_frees_what_is_not_kept_and_says_what_is(sweep):
         study.end(proposal.number, "completed", best=trial.best["dev_score"])
     command = ["--out", str(paths.out), "--keep", "1", "--prefix-cache"]
 
+    with hold(paths):
+        elsewhere = CliRunner().invoke(app, [plan.name, *command])
     done = CliRunner().invoke(app, [plan.name, *command])
     unknown = CliRunner().invoke(app, ["nobody", *command])
 
     assert (done.exit_code, done.stderr) == (0, "")
     assert "weights kept: trial 0001 (the best 1, registered ones, and open trials)" in done.stdout
     assert with_weights(paths) == [1]
+    assert elsewhere.exit_code == 5
+    assert elsewhere.stderr.endswith("; clean it when that one ends\n")
     assert unknown.exit_code == 2
     assert unknown.stderr == f"error: {paths.out / 'nobody'}: no such sweep; see --out\n"
