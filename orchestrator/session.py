@@ -242,7 +242,8 @@ def hold(
         except (OSError, ValueError):
             who = {"host": "this machine", "pid": "?", "since": "?"}
         raise RunningElsewhereError(
-            f"sweep {paths.name!r} is running already on {who['host']}, pid {who['pid']}, since {who['since']}; {advice}"
+            f"sweep {paths.name!r} is running already on {who['host']}, pid {who['pid']}, since {who['since']}; "
+            f"{advice}"
         ) from error
     try:
         since = time.strftime("%F %T")
