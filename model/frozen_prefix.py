@@ -10,6 +10,7 @@ Depth 0 (the embeddings alone) is cheaper to look up than to read back: it is al
 Depth L (nothing but pooler and heads trains) needs [CLS] alone: one row a sequence.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,13 +24,15 @@ from torch import Tensor
 from model.batches import Indices
 from model.config import TrialConfig
 from model.encoder import Encoder, EncoderParts, frozen_depth
-from model.files import content_hash
+from model.files import content_hash, size_text
 from model.inputs import Batch, Inputs, StateInputs, TokenInputs
 from model.packing import pack
 from model.placement import placement
 from model.precision import PREFIX_DTYPES, autocast
 from model.prefix_cache import Entry, PrefixCache, PrefixCacheError
 from model.tokens import PackedTokens
+
+log = logging.getLogger(__name__)
 
 CODE_SHA256 = content_hash(
     [
@@ -84,7 +87,11 @@ class FrozenPrefix:
             for rows, entry in zip(opened, entries, strict=True)
             if rows is not None and not self.cache.moved(entry)
         ]
-        move = placement(sum(rows.nbytes for rows in fresh), self.device)
+        size = sum(rows.nbytes for rows in fresh)
+        where, move = placement(size, self.device)
+        if fresh:
+            level = logging.WARNING if move is None else logging.INFO
+            log.log(level, "%s of the frozen layers' states after layer %d: %s", size_text(size), self.depth, where)
         found: list[Inputs] = []
         for each, entry, rows in zip(of_tokens, entries, opened, strict=True):
             if rows is None or (move is None and not self.cache.moved(entry)):

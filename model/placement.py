@@ -7,25 +7,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model.files import size_text
+
 Move = Callable[[Tensor], Tensor]
 
 
-def placement(size: int, device: torch.device) -> Move | None:
-    """Return how to move states of so many bytes to where the device reads them fast; None: nowhere.
+def placement(size: int, device: torch.device) -> tuple[str, Move | None]:
+    """Return where states of so many bytes are read from fast, and how to move them there; None: nowhere.
 
     On a CPU they stay memory-mapped. On a GPU: in its own memory where they take half of what is free, else in pinned
     memory where they take half of what is available, else nowhere: reading a disk at every step is slower than the
     frozen layers.
     """
     if device.type != "cuda":
-        return lambda rows: rows
+        return "memory-mapped from the cache", lambda rows: rows
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(device)
     if size <= free // 2:
-        return lambda rows: rows.to(device)
-    if size <= available_bytes() // 2:
-        return Tensor.pin_memory
-    return None
+        return "in the GPU's memory", lambda rows: rows.to(device)
+    available = available_bytes()
+    if size <= available // 2:
+        return "in pinned memory", Tensor.pin_memory
+    return f"computed at every step: {size_text(free)} of GPU memory and {size_text(available)} are free", None
 
 
 def available_bytes() -> int:

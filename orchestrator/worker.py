@@ -1,6 +1,7 @@
 """Ray Tune's face of a trial: a process that serves many trials in turn."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start on a trial; `config` holds plain values: plan, out, number, config, execution."""
+        logging.basicConfig()  # to the worker's log, which Ray keeps
+        logging.getLogger("model").setLevel(logging.INFO)
         plan = Plan(**config["plan"])
         paths = SweepPaths(Path(config["out"]), plan.name)
         execution = Execution(**config["execution"])
