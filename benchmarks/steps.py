@@ -16,6 +16,7 @@ from benchmarks.references import Reference, engineer, labels, packed, real_rows
 from model.batches import Indices, epoch_batches
 from model.config import TrialConfig
 from model.frozen_prefix import FrozenPrefix
+from model.heap import GLIBC_HIGHEST_BYTES, MMAP_THRESHOLD_BYTES, bound_heap
 from model.multitask import MultitaskModel
 from model.prefix_cache import PrefixCache
 from model.training import TaskData, adamw, take_step
@@ -122,6 +123,8 @@ def interleaved(variants: Mapping[str, Reference | Ours], steps: int, repeats: i
         spent = dict.fromkeys(variants, 0.0)
         for i in range(steps):
             for name, variant in variants.items():
+                # Each as it runs by itself: a worker of ours bounds its heap, and pays for it.
+                bound_heap(MMAP_THRESHOLD_BYTES if isinstance(variant, Ours) else GLIBC_HIGHEST_BYTES)
                 started = time.process_time()
                 variant.step(*shares[name][i])
                 spent[name] += time.process_time() - started
