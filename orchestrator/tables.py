@@ -28,9 +28,9 @@ class Fitting:
         gone: list[str] = []
         table = self._table(gone)
         while console.measure(table, options=options.update(max_width=10_000)).maximum > options.max_width:
-            if len(gone) + 1 >= len(self.columns):
+            if (spare := len(self.columns) - len(gone) - 1) == 0:
                 break
-            gone += going.pop(0)
+            gone += going.pop(0)[:spare]
             table = self._table(gone)
         yield table
         if gone and self.elsewhere:

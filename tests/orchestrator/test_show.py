@@ -90,10 +90,11 @@ def test_a_config_is_shown_with_what_its_tasks_bring_along(bare_plan, tiny_confi
     assert values["losses.sentiment"] == "cross_entropy"
 
 
-def test_one_column_always_stays():
+@pytest.mark.parametrize("expendable", [(), [["long name"]], [["long name", "a"]]])
+def test_one_column_always_stays(expendable):
     """A terminal narrower than any column still gets the first."""
     console = Console(width=3, record=True)
     with console.capture() as capture:
-        console.print(Fitting(["a", "long name"], [["1", "2"]], [["long name"]]))
+        console.print(Fitting(["a", "long name"], [["1", "2"]], expendable))
 
     assert capture.get().split() == ["a", "1"]
