@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from benchmarks.material import CPU, STUDY, encoder_source, task_data
 from benchmarks.references import Reference, engineer, student
-from benchmarks.steps import AGAINST, step_costs
+from benchmarks.steps import AGAINST, own_heap, step_costs
 from model.checkpoint import predictions_table, save_checkpoint
 from model.config import TrialConfig, config_from_dict
 from model.data import SAMPLE
@@ -99,6 +99,7 @@ def exp4_cost(source: EncoderSource, data: str, folder: Path, examples: int = 96
     config = replace(STUDY, max_train_examples=examples, epochs=epochs)
     entries = task_data(source, config, data, dev=examples)
     given = (entries, source.config, source.part().state_dict())
+    own_heap(None)
     references = {
         "student": student(config, *given),
         "engineer": engineer(config, *given),

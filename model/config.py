@@ -79,7 +79,7 @@ class TrialConfig:
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """AdamW's decoupled decay on matrices; biases and LayerNorm are left out. The study's code has 0."""
     precision: Precision = "fp32"
-    """Of matrix products; bf16 takes about a third less time where the processor has it. Weights stay fp32."""
+    """Of matrix products; bf16 takes a third to two thirds less time where the processor has it. Weights stay fp32."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the heads' first weights, the order of the examples and batches, and dropout."""
 

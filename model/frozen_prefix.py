@@ -27,7 +27,7 @@ from model.encoder import Encoder, EncoderParts, frozen_depth
 from model.files import content_hash, size_text
 from model.inputs import Batch, Inputs, StateInputs, TokenInputs
 from model.packing import pack
-from model.placement import placement
+from model.placement import Move, placement
 from model.precision import PREFIX_DTYPES, autocast
 from model.prefix_cache import Entry, PrefixCache, PrefixCacheError
 from model.tokens import PackedTokens
@@ -87,11 +87,14 @@ class FrozenPrefix:
             for rows, entry in zip(opened, entries, strict=True)
             if rows is not None and not self.cache.moved(entry)
         ]
-        size = sum(rows.nbytes for rows in fresh)
-        where, move = placement(size, self.device)
+        move: Move | None = None
         if fresh:
+            size = sum(rows.nbytes for rows in fresh)
+            where, move = placement(size, self.device)
             level = logging.WARNING if move is None else logging.INFO
-            log.log(level, "%s of the frozen layers' states after layer %d: %s", size_text(size), self.depth, where)
+            log.log(level, "%s of states after layer %d: %s", size_text(size), self.depth, where)
+        if missing := sum(rows is None for rows in opened):
+            log.warning("states after layer %d of %d data splits: computed at every step", self.depth, missing)
         found: list[Inputs] = []
         for each, entry, rows in zip(of_tokens, entries, opened, strict=True):
             if rows is None or (move is None and not self.cache.moved(entry)):

@@ -3,20 +3,20 @@
 import ctypes
 
 MMAP_THRESHOLD_BYTES = 4 * 2**20
-GLIBC_HIGHEST_BYTES = 32 * 2**20
-"""Where glibc's own threshold ends up."""
-_M_MMAP_THRESHOLD = -3  # malloc.h
+TRIM_THRESHOLD_BYTES = 64 * 2**20
+"""Left at the top of the heap when memory is freed: what glibc itself ends up with."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
-def bound_heap(threshold: int = MMAP_THRESHOLD_BYTES) -> bool:
+def bound_heap(mmap_threshold: int = MMAP_THRESHOLD_BYTES) -> bool:
     """Let large tensors have pages of their own, which go back when they are freed; return whether that is possible.
 
     glibc raises its threshold for that to 32 MiB by itself. Tensors between then come and go on the heap, which falls
-    into pieces that fit none of the next step's: a worker that trains the top 2 layers of bert-base needs 40 % more
-    memory after a hundred steps. A fixed threshold costs 7 % of a step, for pages that come zeroed
-    (docs/failed-ideas.md has what else was tried). Without glibc nothing is done.
+    into pieces that fit none of the next step's, and a worker grows as it trains. A fixed threshold costs some percent
+    of a step, for pages that come zeroed; docs/failed-ideas.md has the figures. Without glibc nothing is done.
     """
     try:
-        return bool(ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, threshold))
+        mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, mmap_threshold) and mallopt(_M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES))

@@ -28,7 +28,10 @@ def placement(size: int, device: torch.device) -> tuple[str, Move | None]:
     available = available_bytes()
     if size <= available // 2:
         return "in pinned memory", Tensor.pin_memory
-    return f"computed at every step: {size_text(free)} of GPU memory and {size_text(available)} are free", None
+    return (
+        f"computed at every step, being more than half of the {size_text(free)} free on the GPU and of the "
+        f"{size_text(available)} beside it"
+    ), None
 
 
 def available_bytes() -> int:

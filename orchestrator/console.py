@@ -1,7 +1,8 @@
-"""Where the sweep prints: it goes on, in silence, when nobody reads any more (`... | head`, a closed terminal)."""
+"""Where the sweep prints: it goes on, in silence, when nobody reads any more (`... | head`)."""
 
 import os
 import sys
+from typing import IO
 
 from rich.console import Console
 
@@ -15,7 +16,7 @@ class SweepConsole(Console):
     def on_broken_pipe(self) -> None:
         """Print nothing from now on; rich's own answer would end the process."""
         self.quiet = True
-        _discard(2 if self.stderr else 1)
+        _discard(self.file)
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -26,16 +27,21 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     return found
 
 
-def say(line: str) -> None:
-    """Print a line for a program to read, at once."""
+def say(line: str, *, to: IO[str] | None = None) -> None:
+    """Print a line as it is, at once; on standard output by default."""
+    stream = to or sys.stdout
     try:
-        print(line, flush=True)
+        print(line, file=stream, flush=True)
     except BrokenPipeError:
-        _discard(sys.stdout.fileno())
+        _discard(stream)
 
 
-def _discard(descriptor: int) -> None:
+def _discard(stream: IO[str]) -> None:
     """Let what is still written there go nowhere, also what the interpreter flushes at its end."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # no file of the system's
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)

@@ -46,7 +46,8 @@ class Driver:
         elif "prefix" in report:
             self._publish({"event": "prefix", "trial": number, "share": report["prefix"]})
         elif not report["done"]:
-            self._publish({"event": "epoch", "trial": number, "history": report["history"], "best": report["best"]})
+            told = {key: report[key] for key in ("history", "best", "resumed") if key in report}
+            self._publish({"event": "epoch", "trial": number, **told})
         elif report["state"] == "completed":
             self._study.end(number, "completed", best=report["best"]["dev_score"])
             self._publish({"event": "completed", "trial": number, "best": report["best"]})

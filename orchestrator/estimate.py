@@ -12,10 +12,10 @@ from model.training import tokenized
 from model.weights import EncoderSource
 
 
-def prefix_cache_bytes(
+def prefix_cache_sizes(
     configs: Sequence[TrialConfig], corpus: Corpus, encoder: EncoderSource, max_dev_examples: int | None
-) -> int:
-    """Return the bytes that the frozen layers' states of these configs take, what they share counted once."""
+) -> list[int]:
+    """Return the bytes of each entry that these configs have in the prefix cache, what they share counted once."""
     tokenizer = encoder.tokenizer()
     tokens: dict[tuple[object, ...], PackedTokens] = {}
     sizes: dict[str, int] = {}
@@ -32,4 +32,4 @@ def prefix_cache_bytes(
                     tokens[key] = tokenized(split, config, tokenizer, encoder.tokenizer_sha256).tokens
                 entry = prefix.entry(tokens[key], prefix.depth)
                 sizes[entry.name] = entry.bytes
-    return sum(sizes.values())
+    return list(sizes.values())

@@ -1,4 +1,4 @@
-"""What the commands on stored models have in common: their options, and how an error reaches the person."""
+"""What several commands have in common: options, and how an error reaches the person."""
 
 import sys
 from collections.abc import Iterator

@@ -43,8 +43,8 @@ class Progress:
         self._prefix: dict[int, float] = {}
         self._notes: dict[str, str] = {}
         """What a person should know, by what it is about."""
-        self._repeated: dict[int, int] = {}
-        """Epochs of a resumed trial that were told by an earlier command."""
+        self._resumed: dict[int, int] = {}
+        """Epochs that a trial had when it was taken up again."""
         self._begun: dict[int, float] = {}
         self._ended: dict[int, Mapping[str, Any]] = {}
         self._configs: dict[int, dict[str, Any]] = {n: shown(plan, c) for n, c in enumerate(plan.configs)}
@@ -80,7 +80,6 @@ class Progress:
             return False
         if kind == "started":
             self._running[number] = []
-            self._repeated[number] = event.get("epochs_done", 0)
             if "config" in event:
                 self._configs[number] = shown(self._plan, event["config"])
             self._begun[number] = self._clock()
@@ -96,7 +95,9 @@ class Progress:
         elif kind == "epoch":
             self._running[number] = event["history"]
             self._prefix.pop(number, None)
-            return len(event["history"]) > self._repeated.get(number, 0)
+            if event.get("resumed"):  # told before, but for a line that was lost: a program may want it again
+                self._resumed[number] = len(event["history"])
+                return self._mode == "json"
         else:
             self._running.pop(number, None)
             self._prefix.pop(number, None)
@@ -146,11 +147,12 @@ class Progress:
     def _left(self) -> str:
         """Return an estimate of the time left from the epochs' times so far."""
         part = sum(len(history) / self._epochs(number) for number, history in self._running.items())
+        before = sum(self._resumed.get(number, 0) / self._epochs(number) for number in self._begun)
         ended = [clock for n, clock in self._begun.items() if n in self._ended]
         elapsed = self._clock() - self._started
-        done = len(ended) + part
+        done = len(ended) + part - before
         waiting = self._plan.trials - len(self._ended) - part
-        return f" · about {clock_text(elapsed / done * waiting)} left" if done else ""
+        return f" · about {clock_text(elapsed / done * waiting)} left" if done > 0 else ""
 
     def _table(self) -> Group:
         running, waiting = len(self._running), self._plan.trials - len(self._ended) - len(self._running)

@@ -108,7 +108,7 @@ def run(request: Request) -> int:
         projection = Projection(plan, paths, request.tracking_uri, request.keep_checkpoints)
         at_once = concurrency(plan, machine, request.concurrent)
         console.print(show.header(plan, machine, at_once, why), soft_wrap=True)
-        console.print(show.place(paths, projection.link), soft_wrap=True)
+        console.print(show.place(paths, projection.link, request.tracking_uri), soft_wrap=True)
         interrupted = _run_trials(request, plan, paths, study, projection, machine, at_once)
         if interrupted:
             console.print(
@@ -178,7 +178,8 @@ def _finish(
     board = leaderboard(plan, paths, trials, projection.runs)
     write_leaderboard(paths, board)
     majority = show.majority_score(drafted)
-    show.final(console, plan, paths, board, majority, projection.link)
+    where = show.place(paths, projection.link, request.tracking_uri)
+    show.final(console, plan, paths, board, majority, where)
     open_trials = plan.trials - len(study.ended())
     if open_trials > 0:
         console.print(f"{open_trials} of {plan.trials} trials are still to run; the same command runs them")
@@ -187,7 +188,7 @@ def _finish(
         say(json.dumps({"event": "finished", "leaderboard": str(paths.leaderboard), "mlflow": projection.link}))
     trouble = trouble or _attempt(lambda: projection.finish(board, show.verdict(board, majority)))
     if trouble:
-        print(f"error: MLflow does not answer ({trouble}); the same command brings it up to date", file=sys.stderr)
+        say(f"error: MLflow does not answer ({trouble}); the same command brings it up to date", to=sys.stderr)
         return errors.UNREACHABLE
     return errors.TRIALS_FAILED if "failed" in study.ended().values() else errors.DONE
 

@@ -1,5 +1,6 @@
 """What is printed before a sweep and after it: the dry run, the leaderboard, the verdict in words."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ from model.encoder import BERT_BASE, Encoder
 from model.files import size_text
 from model.tasks import TASKS, majority_scores, overall_score
 from model.weights import MINILM_SHA256
-from orchestrator.estimate import prefix_cache_bytes
+from orchestrator.estimate import prefix_cache_sizes
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, parameters, shown
 from orchestrator.progress import clock_text, value_text
 from orchestrator.resources import Machine
 from orchestrator.tables import Fitting, titles
-from orchestrator.view import DEFAULT_UI
+from orchestrator.tracking import masked
 
 BYTES_A_PARAMETER = 4
 MINILM_NOTE = (
@@ -109,17 +110,21 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths, at_once: int, *, 
 
 def _cache(configs: Sequence[TrialConfig], draft: Draft, limit: int) -> str:
     """Return what the prefix cache would hold."""
+    sizes = prefix_cache_sizes(configs, draft.corpus, draft.encoder, draft.plan.data["max_dev_examples"])
+    if not sizes:
+        return "none, no layer is frozen"
     if not limit:
         return "none, they are computed at every step"
-    need = prefix_cache_bytes(configs, draft.corpus, draft.encoder, draft.plan.data["max_dev_examples"])
-    said = f"{size_text(need)}{'' if draft.plan.configs else ' for these'}"
-    return said if need <= limit else f"{said}, of which {size_text(limit)} at a time (--prefix-cache-gb)"
+    said = f"{size_text(sum(sizes))}{'' if draft.plan.configs else ' for these'}"
+    if max(sizes) > limit:
+        return f"{said}; what is larger than --prefix-cache-gb allows is computed at every step"
+    return said if sum(sizes) <= limit else f"{said}, of which {size_text(limit)} at a time (--prefix-cache-gb)"
 
 
 def final(
-    console: Console, plan: Plan, paths: SweepPaths, board: Mapping[str, Any], majority: float, link: str
+    console: Console, plan: Plan, paths: SweepPaths, board: Mapping[str, Any], majority: float, where: str
 ) -> None:
-    """Print the leaderboard by rank, the verdict, and where things are."""
+    """Print the leaderboard by rank, the verdict, and where things are; `where` is what `place` gave."""
     console.print()
     console.print(_leaderboard(plan, paths, board))
     for row in board["rows"]:
@@ -129,20 +134,23 @@ def final(
     console.print(verdict(board, majority), soft_wrap=True)
     if plan.encoder["weights"] == MINILM_SHA256:
         console.print(MINILM_NOTE, soft_wrap=True)
-    console.print(place(paths, link), soft_wrap=True)
+    console.print(where, soft_wrap=True)
     top = next((row for row in board["rows"] if row["rank"] == 1), None)
     if top:
         console.print(f"checkpoint   {top['checkpoint']}  (in MLflow: models:/{plan.name}@best-dev)", soft_wrap=True)
     console.print(f"table        {paths.leaderboard}", soft_wrap=True)
 
 
-def place(paths: SweepPaths, link: str) -> str:
-    """Return where the leaderboard is, and what serves it where nothing does by itself."""
-    if not link.startswith(DEFAULT_UI):
+def place(paths: SweepPaths, link: str, tracking_uri: str | None) -> str:
+    """Return where the leaderboard is, and what serves it unless a server does already."""
+    if tracking_uri is not None and tracking_uri.startswith("http"):
         return f"leaderboard  {link}"
-    own = paths.out == Path("runs").resolve()
-    command = "make mlflow" if own else f"python -m orchestrator.serve --out {paths.out}"
-    return f"leaderboard  {link}\n             served by: {command}"
+    words = ["python", "-m", "orchestrator.serve"]
+    if paths.out != Path("runs").resolve():
+        words += ["--out", str(paths.out)]
+    if tracking_uri is not None:
+        words += ["--tracking-uri", masked(tracking_uri)]
+    return f"leaderboard  {link}\n             served by: {shlex.join(words)}"
 
 
 def _leaderboard(plan: Plan, paths: SweepPaths, board: Mapping[str, Any]) -> Fitting:

@@ -22,7 +22,7 @@ class Fitting:
     """Where the columns that were left out can be read, for the line that names them; no line without."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the widest table that fits."""
+        """Yield the table with the fewest groups left out that fits."""
         named = {name for group in self.expendable for name in group}
         going = [*self.expendable, *([name] for name in reversed(self.columns) if name not in named)]
         gone: list[str] = []

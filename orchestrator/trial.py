@@ -61,7 +61,7 @@ def run_trial(
 ) -> Iterator[dict[str, Any]]:
     """Train one trial from where its folder says it stands; yield a report after each epoch.
 
-    The first report of a resumed trial repeats the last epoch that was saved, without training. Reports with
+    The first report of a resumed trial, with "resumed", repeats the last epoch that was saved. Reports with
     "prefix" tell how far the frozen layers' states are computed, one with "note" what a person should know and with
     "about" of what, so that it is told once. The last report has done=True; the verdict lies in the folder before it
     is given. A failure of the trial itself (divergence, memory, code) is a verdict, not an exception.
@@ -133,7 +133,7 @@ class _Run:
         write_text(attempt / SESSION, self.execution.session)
         if resumed:
             self.history, self.best = list(resumed.manifest["history"]), dict(resumed.manifest["best"])
-            yield self._report()
+            yield self._report(resumed=True)
         _refuse_fruitless(self.folder, resumed, self.execution.session)
         torch.set_num_threads(self.plan.threads)
         if self.plan.gpus_per_trial and not torch.cuda.is_available():

@@ -54,7 +54,7 @@ def test_what_fits_nowhere_is_computed_and_says_why(memory):
     memory(gpu=2 * 10**6, host=3 * 10**9)
 
     assert placement(2 * 10**9, GPU) == (
-        "computed at every step: 2.0 MB of GPU memory and 3.0 GB are free",
+        "computed at every step, being more than half of the 2.0 MB free on the GPU and of the 3.0 GB beside it",
         None,
     )
 
@@ -76,7 +76,7 @@ def test_the_choice_is_logged_once_while_states_are_open(tiny_source, tiny_task_
         prefix.inputs(splits)
 
     (line,) = caplog.messages
-    assert line.endswith("MB of the frozen layers' states after layer 2: memory-mapped from the cache")
+    assert line.endswith("MB of states after layer 2: memory-mapped from the cache")
 
 
 def test_the_available_memory_is_what_the_kernel_says_at_most():

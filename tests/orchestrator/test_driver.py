@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from model.checkpoint import MODEL, open_checkpoint
 from model.config import HeadConfig
 from orchestrator.driver import Driver
-from orchestrator.estimate import prefix_cache_bytes
+from orchestrator.estimate import prefix_cache_sizes
 from orchestrator.plan import draft
 from orchestrator.study import TrialStudy
 from orchestrator.trial import FRUITLESS_ATTEMPTS, Execution, SupersededError, _Run, failure_class, run_trial
@@ -286,7 +286,7 @@ def test_a_resumed_trial_repeats_the_saved_epoch_and_ends_as_if_uninterrupted(
 
     again = list(run_trial(settled, paths, 0, tiny_config, EXECUTION))
 
-    assert again[0] == first
+    assert again[0] == {**first, "resumed": True}
     assert len(again) == 2
     assert plain(again[-1]) == plain(uninterrupted[-1])
     assert [path.name for path in paths.trial(0).attempts()] == ["attempt-1", "attempt-2"]
@@ -569,7 +569,7 @@ def test_the_caches_estimated_size_is_the_one_it_takes(options_for, machine, loa
         for _ in run_trial(drafted.plan, paths, number, config, EXECUTION):
             pass
 
-    said = prefix_cache_bytes(configs, drafted.corpus, drafted.encoder, 8)
+    said = sum(prefix_cache_sizes(configs, drafted.corpus, drafted.encoder, 8))
 
     files = list(paths.prefix_cache.glob("*/states.npy"))
     assert len(files) == 12

@@ -160,13 +160,33 @@ def test_an_epoch_of_an_earlier_command_is_not_told_again(plan, capsys):
     """A resumed trial begins by reporting the state that was found; the epochs after it are told."""
     with Progress(plan, "lines") as progress:
         progress.publish({**started(0), "epochs_done": 1})
-        progress.publish(epoch(0, 0.6))
+        progress.publish({**epoch(0, 0.6), "resumed": True})
         progress.publish(epoch(0, 0.6, 0.7))
+        progress.publish({**epoch(0, 0.6, 0.7), "resumed": True})  # Ray started the trial again
 
     lines = [line.rpartition("  trial ")[2] for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 2
     assert "resumed after epoch 1" in lines[0]
     assert "epoch 2/2" in lines[1]
+
+
+def test_a_program_is_told_a_resumed_epoch_again(plan, capsys):
+    """Its line may have been lost with the command before; the mark tells it from a new one."""
+    with Progress(plan, "json") as progress:
+        progress.publish({**epoch(0, 0.6), "resumed": True})
+
+    assert json.loads(capsys.readouterr().out)["resumed"] is True
+
+
+def test_epochs_of_an_earlier_command_do_not_shorten_the_time_left(plan, clock):
+    """Of eight epochs one was there and one took a minute: six are left."""
+    progress = Progress(plan, "live", clock)
+    progress.publish({**started(0), "epochs_done": 1})
+    progress.publish({**epoch(0, 0.6), "resumed": True})
+    clock.minute()
+    progress.publish(epoch(0, 0.6, 0.7))
+
+    assert "about 6m00 left" in shown(progress, 120)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def printed(board, width):
     plan, paths, found = board
     console = Console(width=width, highlight=False, markup=False, emoji=False, record=True, file=None, quiet=False)
     with console.capture() as capture:
-        show.final(console, plan, paths, found, 0.5, "http://127.0.0.1:5000/#/x")
+        show.final(console, plan, paths, found, 0.5, "leaderboard  http://127.0.0.1:5000/#/x")
     return capture.get()
 
 
@@ -88,6 +88,34 @@ def test_a_config_is_shown_with_what_its_tasks_bring_along(bare_plan, tiny_confi
     assert values["pair_encoding.paraphrase"] == "separate"
     assert values["pair_encoding.similarity"] == "joint"
     assert values["losses.sentiment"] == "cross_entropy"
+
+
+@pytest.mark.parametrize(
+    ("out", "uri", "served"),
+    [
+        ("runs", None, "python -m orchestrator.serve"),
+        ("my runs", None, "python -m orchestrator.serve --out '{out}'"),
+        ("runs", "sqlite:////srv/a.db", "python -m orchestrator.serve --tracking-uri sqlite:////srv/a.db"),
+        ("runs", "http://127.0.0.1:5000", None),
+    ],
+)
+def test_the_link_comes_with_what_serves_it(tmp_path, monkeypatch, out, uri, served):
+    """The very store that the sweep wrote to; a server needs nothing."""
+    monkeypatch.chdir(tmp_path)
+    paths = SweepPaths(tmp_path / out, "exp")
+
+    said = show.place(paths, "http://127.0.0.1:5000/#/x", uri)
+
+    expected = [served.format(out=tmp_path / out)] if served else []
+    assert said.splitlines()[0] == "leaderboard  http://127.0.0.1:5000/#/x"
+    assert [line.strip().removeprefix("served by: ") for line in said.splitlines()[1:]] == expected
+
+
+def test_the_tasks_scores_go_together(board):
+    """Some of them alone would suggest that there are no others."""
+    for width in range(40, 140):
+        head = next(line for line in printed(board, width).splitlines() if line.split()[:2] == ["rank", "trial"])
+        assert len({"sentiment", "paraphrase", "similarity"} & set(head.split())) in (0, 3)
 
 
 @pytest.mark.parametrize("expendable", [(), [["long name"]], [["long name", "a"]]])
