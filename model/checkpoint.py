@@ -26,8 +26,11 @@ from model.tasks import Task
 from model.training import TaskData, TrainingState
 from model.weights import EncoderSource
 
-FORMAT = 3
+FORMAT = 4
+READABLE = {3, 4}
+"""Format 3 had no states within an epoch; all else is the same."""
 MODEL, OPTIMIZER, PREDICTIONS = "model.safetensors", "optimizer.safetensors", "predictions.parquet"
+WITHIN_EPOCH = "within-epoch.safetensors"
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ def save_checkpoint(
         save_file(storable(state.weights), temporary / MODEL)
         if with_optimizer:
             save_file(storable(state.optimizer), temporary / OPTIMIZER)
+            if state.step:
+                save_file(storable(state.within), temporary / WITHIN_EPOCH)
         if predictions is not None:
             pq.write_table(predictions, temporary / PREDICTIONS, write_page_checksum=True)
         write_manifest(
@@ -81,6 +86,7 @@ def save_checkpoint(
             {
                 "format": FORMAT,
                 "epoch": state.epoch,
+                "step": state.step,
                 "config": config_to_dict(config),
                 "tasks": [task.to_dict() for task in tasks],
                 "encoder": {**encoder.identity(), "revision": encoder.revision},
@@ -92,7 +98,7 @@ def save_checkpoint(
 def open_checkpoint(folder: Path, *, contents: bool = True) -> Checkpoint:
     """Return the checkpoint in a folder after checking it, without `contents` by its sizes. Raises DamagedFileError."""
     manifest = read_manifest(folder, contents=contents)
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") not in READABLE:
         raise DamagedFileError(f"{folder}: checkpoint format {manifest.get('format')!r}; this version reads {FORMAT}")
     return Checkpoint(folder, manifest)
 
@@ -101,10 +107,13 @@ def load_state(checkpoint: Checkpoint) -> TrainingState:
     """Return the state that training goes on from. Raises ValueError for a best-dev checkpoint, which has none."""
     if OPTIMIZER not in checkpoint.manifest["files"]:
         raise ValueError(f"{checkpoint.folder}: holds no optimizer state; training cannot go on from it")
+    step = checkpoint.manifest.get("step", 0)
     return TrainingState(
         checkpoint.manifest["epoch"],
         load_file(checkpoint.weights),
         load_file(checkpoint.folder / OPTIMIZER),
+        step,
+        load_file(checkpoint.folder / WITHIN_EPOCH) if step else {},
     )
 
 

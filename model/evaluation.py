@@ -1,7 +1,8 @@
 """Scoring a model on the dev or test examples of its tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from model.tokens import PackedTokens
 
 EVALUATION_ROWS = 2_048
 """Tokens a batch."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,16 @@ def evaluate(
     model: MultitaskModel, tasks: Sequence[Task], data: Mapping[str, Examples], inputs: Mapping[str, Inputs]
 ) -> Evaluation:
     """Return the scores on labelled examples, whose inputs are given by task; the model is left in eval mode."""
-    outputs = {task.name: predict(model, task, data[task.name].tokens, inputs[task.name]) for task in tasks}
+    return _outcome(evaluating(model, tasks, data, inputs))
+
+
+def evaluating(
+    model: MultitaskModel, tasks: Sequence[Task], data: Mapping[str, Examples], inputs: Mapping[str, Inputs]
+) -> Generator[None, None, Evaluation]:
+    """Do what `evaluate` does, yielding after each batch; the generator's return value is the evaluation."""
+    outputs = {}
+    for task in tasks:
+        outputs[task.name] = yield from _predicting(model, task, data[task.name].tokens, inputs[task.name])
     scores = {task.name: score(task, outputs[task.name], data[task.name].labels) for task in tasks}
     return Evaluation(scores, overall_score(tasks, scores), outputs)
 
@@ -65,12 +76,31 @@ def labels_from(task: Task, outputs: NDArray[np.float32]) -> Array:
     return outputs[:, 0].astype(np.float64)
 
 
-@torch.inference_mode()
 def predict(model: MultitaskModel, task: Task, tokens: PackedTokens, inputs: Inputs) -> NDArray[np.float32]:
     """Return outputs [examples, outputs] in fp32, in the examples' order; equal sequences are encoded once."""
+    return _outcome(_predicting(model, task, tokens, inputs))
+
+
+@torch.inference_mode()
+def _predicting(
+    model: MultitaskModel, task: Task, tokens: PackedTokens, inputs: Inputs
+) -> Generator[None, None, NDArray[np.float32]]:
     model.eval()
     distinct = tokens.distinct
-    parts = [model.pooled(inputs.batch(sequences)) for sequences in tokens.chunks(distinct.sequences, EVALUATION_ROWS)]
+    parts = []
+    for sequences in tokens.chunks(distinct.sequences, EVALUATION_ROWS):
+        parts.append(model.pooled(inputs.batch(sequences)))
+        yield
     pooled_SD = torch.cat(parts)[torch.from_numpy(distinct.index).to(model.device)]
     outputs: NDArray[np.float32] = model(task, pooled_SD, tokens.per_example).cpu().numpy()
     return outputs
+
+
+def _outcome(work: Generator[None, None, T]) -> T:
+    """Run a generator to its end and give what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            outcome: T = end.value
+            return outcome

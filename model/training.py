@@ -1,9 +1,13 @@
-"""Fine-tuning as a generator: it yields one result an epoch; stopping is ceasing to ask."""
+"""Fine-tuning as a generator: it yields one result an epoch; stopping is ceasing to ask.
+
+Underneath it goes by steps, and between any two of them training can be left and taken up again with the same bits.
+"""
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,7 @@ from model.batches import Indices, epoch_batches
 from model.config import TrialConfig, encoding_of
 from model.data import Corpus, Split
 from model.encoder import EncoderParts
-from model.evaluation import Evaluation, Examples, evaluate
+from model.evaluation import Evaluation, Examples, evaluating
 from model.frozen_prefix import FrozenPrefix
 from model.inputs import Inputs
 from model.multitask import MultitaskModel, weighted_loss
@@ -25,8 +29,8 @@ from model.tokens import packed_tokens
 
 ADAM_EPSILON = 1e-6
 """The course code's."""
-STEPS_BETWEEN_LOOKS = 32
-"""Steps after which the losses are looked at: each look makes the program wait for a GPU."""
+STEPS_BETWEEN_LOOKS = {"cpu": 1, "cuda": 32}
+"""Steps after which the losses are looked at, by device: each look makes the program wait for a GPU."""
 
 
 class DivergedError(ArithmeticError):
@@ -44,13 +48,32 @@ class TaskData:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that training goes on from at the end of an epoch; the seed gives the rest."""
+    """All that training goes on from, after an epoch or within one; the seed gives the rest."""
 
     epoch: int
+    """Epochs that ended."""
     weights: Mapping[str, Tensor]
     """The trained tensors, by parameter name."""
     optimizer: Mapping[str, Tensor]
     """AdamW's step and moments, as "exp_avg/PARAMETER" and so on."""
+    step: int = 0
+    """Steps taken of the epoch that has not ended; the order of its batches follows from the seed."""
+    within: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of that epoch: "losses" [step], "seconds" of training, and the random generators as "rng/cpu", "rng/cuda"."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Training stands between two steps, or in the evaluation after an epoch's last."""
+
+    epoch: int
+    """The epoch that has not ended."""
+    step: int
+    """Steps taken of it."""
+    steps: int
+    """Steps that it has."""
+    state: Callable[[], TrainingState]
+    """Gives what training goes on from here, while it stands here; its tensors are the live ones."""
 
 
 @dataclass(frozen=True)
@@ -119,67 +142,134 @@ def fine_tune(
     On a CPU the same config, data, encoder and thread count give the same bits: through `resume`, and with the frozen
     layers' states in the cache or without. Raises DivergedError where the loss stops being finite.
     """
-    tasks = [entry.task for entry in data]
-    prefix = FrozenPrefix(config, encoder, torch.device(device), cache)
-    model = MultitaskModel(config, tasks, prefix.top()).to(device)
-    if resume is not None:
-        model.load_trained(resume.weights)
-    optimizer = adamw(model, config)
-    if resume is not None:
-        _load_optimizer(optimizer, model, resume.optimizer)
-    inputs = prefix.inputs([examples.tokens for entry in data for examples in (entry.train, entry.dev)])
-    train_inputs = dict(zip([entry.task.name for entry in data], inputs[::2], strict=True))
-    dev_inputs = dict(zip([entry.task.name for entry in data], inputs[1::2], strict=True))
-    dev = {entry.task.name: entry.dev for entry in data}
+    for reached in fine_tune_by_steps(config, data, encoder, device=device, resume=resume, cache=cache):
+        if isinstance(reached, EpochResult):
+            yield reached
+
+
+def fine_tune_by_steps(
+    config: TrialConfig,
+    data: Sequence[TaskData],
+    encoder: EncoderParts,
+    *,
+    device: torch.device | str = "cpu",
+    resume: TrainingState | None = None,
+    cache: PrefixCache | None = None,
+) -> Iterator[Position | EpochResult]:
+    """Do what `fine_tune` does, yielding a position after each step and each batch of an evaluation too.
+
+    Between two steps torch's global random generator is this run's: another run that draws from it changes this one.
+    """
+    training = _Training(config, data, encoder, torch.device(device), resume, cache)
     for epoch in range(resume.epoch + 1 if resume else 1, config.epochs + 1):
-        learning_rate = config.learning_rate * config.learning_rate_decay ** (epoch - 1)
-        for group in optimizer.param_groups:
+        yield from training.epoch(epoch, resume if resume and resume.step and epoch == resume.epoch + 1 else None)
+
+
+class _Training:
+    """One run: what stays from epoch to epoch."""
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: Sequence[TaskData],
+        encoder: EncoderParts,
+        device: torch.device,
+        resume: TrainingState | None,
+        cache: PrefixCache | None,
+    ) -> None:
+        self._config, self._device = config, device
+        self._entries = {entry.task.name: entry for entry in data}
+        prefix = FrozenPrefix(config, encoder, device, cache)
+        self._model = MultitaskModel(config, [entry.task for entry in data], prefix.top()).to(device)
+        if resume is not None:
+            self._model.load_trained(resume.weights)
+        self._optimizer = adamw(self._model, config)
+        if resume is not None:
+            _load_optimizer(self._optimizer, self._model, resume.optimizer)
+        inputs = prefix.inputs([examples.tokens for entry in data for examples in (entry.train, entry.dev)])
+        self._train_inputs = dict(zip(self._entries, inputs[::2], strict=True))
+        self._dev_inputs = dict(zip(self._entries, inputs[1::2], strict=True))
+        self._labels = {}
+        for name, entry in self._entries.items():
+            assert entry.train.labels is not None, f"{name}: training examples have labels"
+            self._labels[name] = torch.from_numpy(entry.train.labels).float().to(device)
+
+    def epoch(self, epoch: int, begun: TrainingState | None) -> Iterator[Position | EpochResult]:
+        """Train and evaluate one epoch, from its start or from where it was left."""
+        learning_rate = self._config.learning_rate * self._config.learning_rate_decay ** (epoch - 1)
+        for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        started = time.monotonic()
-        train_loss = _train_epoch(model, optimizer, config, data, train_inputs, epoch)
+        batches = epoch_batches({n: len(e.train) for n, e in self._entries.items()}, self._config, epoch)
+        losses = torch.zeros(len(batches), dtype=torch.float64, device=self._device)
+        self._model.train()
+        torch.manual_seed(self._config.seed * 1_000_003 + epoch)  # dropout depends on seed and epoch alone
+        first, looked, seconds = 0, 0, 0.0
+        if begun is not None:
+            first, seconds = begun.step, float(begun.within["seconds"])
+            losses[:first] = begun.within["losses"].to(self._device)
+            _set_generators(begun.within, self._device)
+        for step in range(first, len(batches)):
+            started = time.monotonic()
+            losses[step] = self._take_step(*batches[step])
+            if (step + 1) % STEPS_BETWEEN_LOOKS[self._device.type] == 0:
+                _refuse_divergence(losses, batches, (looked, step + 1), epoch, learning_rate)
+                looked = step + 1
+            seconds += time.monotonic() - started
+            yield self._position(epoch, step + 1, losses, seconds)
+        _refuse_divergence(losses, batches, (looked, len(batches)), epoch, learning_rate)
+        train_loss = float(losses.mean())
         trained = time.monotonic()
-        evaluation = evaluate(model, tasks, dev, dev_inputs)
-        for task in tasks:
-            if not np.isfinite(evaluation.outputs[task.name]).all():
-                raise DivergedError(
-                    f"the outputs of {task.name} are not finite at epoch {epoch}; {_smaller(learning_rate)}"
-                )
+        ended = self._position(epoch, len(batches), losses, seconds)
+        evaluation = yield from self._evaluate(ended)
+        for name, outputs in evaluation.outputs.items():
+            if not np.isfinite(outputs).all():
+                raise DivergedError(f"the outputs of {name} are not finite at epoch {epoch}; {_smaller(learning_rate)}")
         yield EpochResult(
             epoch=epoch,
             train_loss=train_loss,
             learning_rate=learning_rate,
             dev=evaluation,
-            train_seconds=trained - started,
+            train_seconds=seconds,
             evaluation_seconds=time.monotonic() - trained,
-            state=TrainingState(epoch, model.trained_tensors(), _optimizer_tensors(optimizer, model)),
+            state=TrainingState(epoch, self._model.trained_tensors(), _optimizer_tensors(self._optimizer, self._model)),
         )
 
+    def _take_step(self, name: str, examples: Indices) -> Tensor:
+        chosen = self._labels[name][torch.from_numpy(examples).to(self._device)]
+        inputs = self._train_inputs[name]
+        return take_step(self._model, self._optimizer, self._config, self._entries[name], inputs, examples, chosen)
 
-def _train_epoch(
-    model: MultitaskModel,
-    optimizer: torch.optim.Optimizer,
-    config: TrialConfig,
-    data: Sequence[TaskData],
-    inputs: Mapping[str, Inputs],
-    epoch: int,
-) -> float:
-    """Take the epoch's steps; return the mean loss. Dropout depends on seed and epoch alone."""
-    model.train()
-    torch.manual_seed(config.seed * 1_000_003 + epoch)
-    by_name = {entry.task.name: entry for entry in data}
-    labels = {}
-    for entry in data:
-        assert entry.train.labels is not None, f"{entry.task.name}: training examples have labels"
-        labels[entry.task.name] = torch.from_numpy(entry.train.labels).float().to(model.device)
-    batches = epoch_batches({n: len(e.train) for n, e in by_name.items()}, config, epoch)
-    losses = torch.zeros(len(batches), dtype=torch.float64, device=model.device)
-    for step, (name, examples) in enumerate(batches):
-        entry = by_name[name]
-        chosen = labels[name][torch.from_numpy(examples).to(model.device)]
-        losses[step] = take_step(model, optimizer, config, entry, inputs[name], examples, chosen)
-        if (step + 1) % STEPS_BETWEEN_LOOKS == 0 or step + 1 == len(batches):
-            _refuse_divergence(losses[: step + 1].tolist(), batches, epoch, optimizer.param_groups[0]["lr"])
-    return float(losses.mean())
+    def _evaluate(self, ended: Position) -> Generator[Position, None, Evaluation]:
+        """Score the dev examples, yielding the position between two batches."""
+        dev = {name: entry.dev for name, entry in self._entries.items()}
+        work = evaluating(self._model, [entry.task for entry in self._entries.values()], dev, self._dev_inputs)
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                evaluation: Evaluation = end.value
+                return evaluation
+            yield ended
+
+    def _position(self, epoch: int, step: int, losses: Tensor, seconds: float) -> Position:
+        return Position(epoch, step, len(losses), partial(self._state, epoch - 1, step, losses, seconds))
+
+    def _state(self, epoch: int, step: int, losses: Tensor, seconds: float) -> TrainingState:
+        within = {"losses": losses[:step], "seconds": torch.tensor(seconds, dtype=torch.float64)}
+        weights, optimizer = self._model.trained_tensors(), _optimizer_tensors(self._optimizer, self._model)
+        return TrainingState(epoch, weights, optimizer, step, within | _generators(self._device))
+
+
+def _generators(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of the random generators that a step draws from."""
+    cuda = {"rng/cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"rng/cpu": torch.get_rng_state(), **cuda}
+
+
+def _set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["rng/cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["rng/cuda"], device)
 
 
 def take_step(
@@ -201,10 +291,14 @@ def take_step(
     return loss.detach()
 
 
-def _refuse_divergence(losses: list[float], batches: Sequence[tuple[str, Indices]], epoch: int, rate: float) -> None:
-    for step, ((name, _), value) in enumerate(zip(batches, losses, strict=False), start=1):
+def _refuse_divergence(
+    losses: Tensor, batches: Sequence[tuple[str, Indices]], steps: tuple[int, int], epoch: int, rate: float
+) -> None:
+    """Raise DivergedError where a loss of the steps [first, last) is not finite."""
+    for step, value in enumerate(losses[slice(*steps)].tolist(), start=steps[0]):
         if not math.isfinite(value):
-            raise DivergedError(f"the loss of {name} is {value} at epoch {epoch}, step {step}; {_smaller(rate)}")
+            name = batches[step][0]
+            raise DivergedError(f"the loss of {name} is {value} at epoch {epoch}, step {step + 1}; {_smaller(rate)}")
 
 
 def _smaller(learning_rate: float) -> str:

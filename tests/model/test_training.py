@@ -15,7 +15,7 @@ from model.config import HeadConfig
 from model.evaluation import predict
 from model.inputs import TokenInputs
 from model.multitask import MultitaskModel
-from model.training import DivergedError, TrainingState, fine_tune, prepare
+from model.training import DivergedError, EpochResult, TrainingState, fine_tune, fine_tune_by_steps, prepare
 
 CPU = torch.device("cpu")
 MAX_LOSS = 1e-6
@@ -25,9 +25,16 @@ UNMOVED = "encoder.layer.2.attention.self.key.bias"
 
 def copied(result):
     """Return a result with tensors of its own, as saving would make them."""
-    state = result.state
-    own = [{name: tensor.clone() for name, tensor in part.items()} for part in (state.weights, state.optimizer)]
-    return replace(result, state=TrainingState(state.epoch, *own))
+    return replace(result, state=kept(result.state))
+
+
+def kept(state):
+    """Return a state with tensors of its own."""
+    parts = [
+        {name: tensor.clone() for name, tensor in part.items()}
+        for part in (state.weights, state.optimizer, state.within)
+    ]
+    return TrainingState(state.epoch, parts[0], parts[1], state.step, parts[2])
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +123,34 @@ def test_resuming_after_any_epoch_equals_the_uninterrupted_run(trained, tiny_con
     resumed = trained(config, resume=whole[epoch - 1].state)
 
     assert_same(resumed, whole[epoch:])
+
+
+@pytest.mark.parametrize("fields", [{}, {"prefix_dropout": True, "sampling": "uniform"}], ids=["default", "study"])
+def test_resuming_between_any_two_steps_equals_the_uninterrupted_run(
+    trained, fresh_encoder, tiny_task_data, tiny_config, fields
+):
+    """Left after each step of two epochs, and within their evaluations, a run goes on to the same bits."""
+    config = replace(tiny_config, epochs=2, **fields)
+    whole, data = trained(config), tiny_task_data(config)
+    positions = []
+    for reached in fine_tune_by_steps(config, data, fresh_encoder()):
+        if not isinstance(reached, EpochResult):
+            positions.append(kept(reached.state()))
+
+    assert len({(state.epoch, state.step) for state in positions}) == 18
+    assert len(positions) > 18
+    for state in positions:
+        torch.manual_seed(77)
+        assert_same(trained(config, resume=state), whole[state.epoch :])
+
+
+def test_the_time_before_an_interruption_counts(trained, fresh_encoder, tiny_task_data, tiny_config):
+    """An epoch's training seconds are those before and after it was left."""
+    steps = fine_tune_by_steps(tiny_config, tiny_task_data(tiny_config), fresh_encoder())
+    state = kept(next(steps).state())
+    state.within["seconds"] += 1_000
+
+    assert trained(tiny_config, resume=state)[0].train_seconds > 1_000
 
 
 def test_resuming_leaves_the_state_as_it_was(trained, tiny_config):
