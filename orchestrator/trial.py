@@ -1,29 +1,25 @@
 """One trial in one process: it goes on from what lies in its folder, and leaves its verdict there."""
 
-import json
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from model.checkpoint import Checkpoint, load_state, predictions_table, save_checkpoint
-from model.config import TrialConfig, config_from_dict, config_to_dict
-from model.data import Corpus, load_corpus
-from model.encoder import Encoder, EncoderConfig, frozen_depth
-from model.encoder_store import encoder_of
-from model.files import canonical_json, write_text
+from model.config import TrialConfig
+from model.encoder import Encoder
+from model.files import write_text
 from model.frozen_prefix import FrozenPrefix
 from model.heap import bound_heap
 from model.multitask import count
 from model.prefix_cache import PrefixCache, PrefixCacheError
 from model.tasks import Task
-from model.training import DivergedError, EpochResult, TaskData, fine_tune, prepare
-from model.weights import EncoderSource
+from model.training import DivergedError, EpochResult, TaskData, fine_tune
+from orchestrator.material import Material, depths_alike, examples_of, material_of
 from orchestrator.paths import SweepPaths, TrialPaths, best_folder, state_folder
 from orchestrator.plan import Plan
 from orchestrator.trial_files import latest_state, prune, read_verdict, write_verdict
@@ -103,17 +99,6 @@ def failure_class(error: Exception) -> str:
     return "infrastructure" if isinstance(error, InfrastructureError) else "code"
 
 
-@dataclass(frozen=True)
-class Material:
-    """What a worker keeps from trial to trial: it is the same for all trials of a sweep."""
-
-    encoder: EncoderSource
-    corpus: Corpus
-    cache: PrefixCache
-    examples: dict[str, list[TaskData]] = field(default_factory=dict)
-    """The last trial's, by what of its config they follow from."""
-
-
 class _Run:
     """One attempt at a trial: its history so far and its best epoch."""
 
@@ -141,8 +126,8 @@ class _Run:
         device = torch.device("cuda" if self.plan.gpus_per_trial else "cpu")
         if device.type == "cpu":
             bound_heap()
-        material = _material(canonical_json(self.plan.to_dict()), self.paths)
-        data = self._data(material)
+        material = material_of(self.plan, self.paths)
+        data = examples_of(material, self.plan, self.paths, self.config)
         with torch.device("meta"):
             self.parameters = count(self.config, [entry.task for entry in data], Encoder(material.encoder.config))
         cache = self._limited(material.cache)
@@ -182,7 +167,7 @@ class _Run:
         splits = [examples.tokens for entry in data for examples in (entry.train, entry.dev)]
         told, last = False, time.monotonic()
         try:
-            for share in prefix.build(splits, _depths_alike(self.plan, self.config, prefix.encoder.config)):
+            for share in prefix.build(splits, depths_alike(self.plan, self.config, prefix.encoder.config)):
                 if share < 1 and time.monotonic() - last > PREFIX_REPORTS_S:
                     told, last = True, time.monotonic()
                     yield self._report(prefix=share)
@@ -190,22 +175,6 @@ class _Run:
                 yield self._report(prefix=1.0)
         except PrefixCacheError as error:
             yield self._report(about="prefix cache", note=f"{error}; frozen layers are computed at every step")
-
-    def _data(self, material: Material) -> list[TaskData]:
-        """Return the tasks' examples: those of the trial before where this one reads the same."""
-        key = canonical_json({name: config_to_dict(self.config)[name] for name in _EXAMPLES_FOLLOW_FROM})
-        if key not in material.examples:
-            source = material.encoder
-            material.examples.clear()
-            material.examples[key] = prepare(
-                material.corpus,
-                self.config,
-                source.tokenizer(),
-                tokenizer_sha256=source.tokenizer_sha256,
-                max_dev_examples=self.plan.data["max_dev_examples"],
-                cache=self.paths.token_cache,
-            )
-        return material.examples[key]
 
     def _save(self, attempt: Path, data: list[TaskData], material: Material, result: EpochResult) -> None:
         """Save the epoch: its weights if they are the best so far, then the state to go on from."""
@@ -262,32 +231,6 @@ def _entry(result: EpochResult) -> dict[str, Any]:
         "train_seconds": round(result.train_seconds, 3),
         "evaluation_seconds": round(result.evaluation_seconds, 3),
     }
-
-
-def _depths_alike(plan: Plan, config: TrialConfig, shape: EncoderConfig) -> set[int]:
-    """Return the freeze depths of the listed configs that read the same states: one pass gives them all."""
-    own = {name: getattr(config, name) for name in _STATES_FOLLOW_FROM}
-    others = [config_from_dict(values) for values in plan.configs]
-    alike = [other for other in others if {name: getattr(other, name) for name in _STATES_FOLLOW_FROM} == own]
-    depths = {frozen_depth(other.unfrozen_layers, shape.num_hidden_layers) for other in alike}
-    return {depth for depth in depths if depth is not None}
-
-
-_EXAMPLES_FOLLOW_FROM = ("tasks", "pair_encoding", "max_tokens", "max_train_examples")
-_STATES_FOLLOW_FROM = (*_EXAMPLES_FOLLOW_FROM, "precision", "prefix_format", "prefix_dropout")
-
-
-@lru_cache(maxsize=1)
-def _material(plan_json: str, paths: SweepPaths) -> Material:
-    """Return data and encoder of a plan, checked to be those that were planned; kept in the process."""
-    plan = Plan(**json.loads(plan_json))
-    encoder = encoder_of(plan.encoder, plan.encoder["given"], paths.encoders)
-    corpus = load_corpus(plan.data["source"], plan.task_list())
-    for task, splits in corpus.items():
-        for name, split in splits.items():
-            if split.content_hash() != plan.data["content"][f"{task}/{name}"]:
-                raise ValueError(f"{split.source}: changed since the sweep was planned")
-    return Material(encoder, corpus, PrefixCache(paths.prefix_cache))
 
 
 def _refuse_fruitless(folder: TrialPaths, resumed: Checkpoint | None, session: str) -> None:

@@ -132,10 +132,11 @@ def test_resuming_between_any_two_steps_equals_the_uninterrupted_run(
     """Left after each step of two epochs, and within their evaluations, a run goes on to the same bits."""
     config = replace(tiny_config, epochs=2, **fields)
     whole, data = trained(config), tiny_task_data(config)
-    positions = []
-    for reached in fine_tune_by_steps(config, data, fresh_encoder()):
-        if not isinstance(reached, EpochResult):
-            positions.append(kept(reached.state()))
+    positions = [
+        kept(reached.state())
+        for reached in fine_tune_by_steps(config, data, fresh_encoder())
+        if not isinstance(reached, EpochResult)
+    ]
 
     assert len({(state.epoch, state.step) for state in positions}) == 18
     assert len(positions) > 18
