@@ -13,8 +13,8 @@ from model.multitask import MultitaskModel
 from model.tasks import METRICS, Array, Task, overall_score
 from model.tokens import PackedTokens
 
-EVALUATION_ROWS = 2_048
-"""Tokens a batch."""
+EVALUATION_ROWS = {"cpu": 2_048, "cuda": 32_768}
+"""Tokens a batch, by device."""
 T = TypeVar("T")
 
 
@@ -88,7 +88,7 @@ def _predicting(
     model.eval()
     distinct = tokens.distinct
     parts = []
-    for sequences in tokens.chunks(distinct.sequences, EVALUATION_ROWS):
+    for sequences in tokens.chunks(distinct.sequences, EVALUATION_ROWS[model.device.type]):
         parts.append(model.pooled(inputs.batch(sequences)))
         yield
     pooled_SD = torch.cat(parts)[torch.from_numpy(distinct.index).to(model.device)]

@@ -41,8 +41,8 @@ CODE_SHA256 = content_hash(
     ]
 )
 """Part of every key: a change of what computes the states, of however little, starts a new cache."""
-CHUNK_ROWS = 2_048
-"""Tokens computed at a time, more where one sequence is longer."""
+CHUNK_ROWS = {"cpu": 2_048, "cuda": 8_192}
+"""Tokens computed at a time by device, more where one sequence is longer."""
 FEWEST_ROWS = 64
 """Small batches are filled up to so many rows and sequences: matrix products of few rows run by other kernels, whose
 sums end in other bits."""
@@ -181,7 +181,7 @@ class FrozenPrefix:
         with self.cache.writers(entries) as write:
             below, inputs = self._loaded(max(entries)), TokenInputs(tokens, self.device)
             done = 0
-            for sequences in tokens.chunks(tokens.distinct.sequences, CHUNK_ROWS):
+            for sequences in tokens.chunks(tokens.distinct.sequences, CHUNK_ROWS[self.device.type]):
                 for depth, rows in self.states(below, inputs, sequences, entries).items():
                     write(depth, rows)
                 done += int(tokens.lengths[sequences].sum())

@@ -143,7 +143,7 @@ def test_the_encoder_in_memory_trains_as_the_one_in_a_folder(tiny_source, fresh_
 
 def test_one_pass_gives_all_the_depths_asked_for(tiny_source, tiny_tokens, tmp_path, monkeypatch):
     """A second config finds its depth there, and has nothing to build; the share done grows to 1."""
-    monkeypatch.setattr(frozen_prefix, "CHUNK_ROWS", 64)
+    monkeypatch.setitem(frozen_prefix.CHUNK_ROWS, "cpu", 64)
     cache = PrefixCache(tmp_path)
     prefixes = [FrozenPrefix(TrialConfig(unfrozen_layers=u), tiny_source, CPU, cache) for u in (2, 1, 0)]
 

@@ -202,7 +202,7 @@ from model.tokens import PackedTokens
 from model.weights import find_encoder
 
 task, encoder, folder = sys.argv[1:]
-frozen_prefix.CHUNK_ROWS = 64
+frozen_prefix.CHUNK_ROWS["cpu"] = 64
 fill = FrozenPrefix._fill
 
 
