@@ -110,11 +110,12 @@ def exp4_cost(source: EncoderSource, data: str, folder: Path, examples: int = 96
     for precision in ("fp32", "bf16"):
         settings = {"epochs": epochs, "max_train_examples": examples, "precision": precision}
         plan = exp4_plan(source, data, settings, dev=examples)
-        execution = Execution("benchmark", DEFAULT_LIMIT_BYTES)
+        execution = Execution(DEFAULT_LIMIT_BYTES, report_s=60)
         paths = SweepPaths(folder / precision, plan.name)
         started = time.process_time()
         for number, values in enumerate(plan.configs):
-            for report in run_trial(plan, paths, number, config_from_dict(values), execution):
+            paths.trial(number).new_attempt()
+            for report in run_trial(plan, paths, number, config_from_dict(values), 1, execution):
                 if number == PLAIN_HEADS and not report["done"]:
                     sizes = state_sizes(paths.trial(number).root)
                 ended = report.get("state")

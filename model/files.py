@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from model.failpoints import reach
 
 MANIFEST = "manifest.json"
 
@@ -52,8 +55,11 @@ def write_text(path: Path, text: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
+            reach(f"{_kind(path)}: written", path=str(path))
             os.fsync(file.fileno())
+        reach(f"{_kind(path)}: flushed", path=str(path))
         os.replace(name, path)  # noqa: PTH105  (atomic, and works on str names from mkstemp)
+        reach(f"{_kind(path)}: in place", path=str(path))
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -70,14 +76,18 @@ def new_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
+        reach(f"{_kind(folder)}/: begun", path=str(folder))
         yield temporary
+        reach(f"{_kind(folder)}/: filled", path=str(folder))
         for path in temporary.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         _flush_folder(temporary)
+        reach(f"{_kind(folder)}/: flushed", path=str(folder))
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
+        reach(f"{_kind(folder)}/: in place", path=str(folder))
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -132,6 +142,12 @@ def read_manifest(folder: Path, *, contents: bool = True) -> dict[str, Any]:
                 f"{path}: sha256 {found[:12]}…, {MANIFEST} says {expected[:12]}…; the file was changed"
             )
     return manifest
+
+
+def _kind(path: Path) -> str:
+    """Return what a file or folder is, for the name of a failpoint: its name without numbers and hashes."""
+    said = path.name.removeprefix(".")
+    return path.parent.name if re.match(r"[0-9a-f]{32}", said) else re.sub(r"-[0-9a-f-]+$|\.[0-9]{6,}.*", "", said)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -1,64 +1,172 @@
-"""What a sweep does with a proposal and with a report. Knows nothing of Ray: whoever runs trials calls it.
+"""What a sweep does with a proposal, a report and a death. Knows nothing of Ray: whoever runs trials calls it.
 
-One object, in the driver's process, behind Ray's searcher as behind the local loop.
+One object, in the driver's process, behind Ray's searcher and scheduler as behind the local loop.
 """
 
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from model.config import config_to_dict
-from orchestrator.paths import SweepPaths
+from model.failpoints import reach
+from orchestrator.failures import ALIKE_STOP, Failure, unforgiven, wait_s
+from orchestrator.paths import SweepPaths, TrialPaths, attempt_number
 from orchestrator.study import Proposal, TrialStudy
-from orchestrator.trial_files import history, read_verdict
+from orchestrator.trial_files import (
+    HANG,
+    STARTED,
+    failed,
+    history,
+    progress,
+    read_ends,
+    read_verdict,
+    saved_by,
+    write_end,
+    write_verdict,
+)
 
 Publish = Callable[[dict[str, Any]], None]
 """Takes one event; see orchestrator/progress.py for its kinds."""
+Answer = Literal["go on", "stop"]
 
 
 class Driver:
     """Hands out the study's trials and writes their results into it."""
 
-    def __init__(self, study: TrialStudy, paths: SweepPaths, publish: Publish) -> None:
-        """Take over the study; `publish` is told of everything that happens."""
-        self._study = study
-        self._paths = paths
-        self._publish = publish
+    def __init__(
+        self,
+        study: TrialStudy,
+        paths: SweepPaths,
+        publish: Publish,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take over the study; `publish` is told of everything that happens, `clock` counts seconds."""
+        self._study, self._paths, self._publish, self._clock = study, paths, publish, clock
+        self._resting: dict[int, float] = {}
+        """Trials that wait for their next attempt, and until when."""
+        self._alike: Counter[tuple[str, str]] = Counter()
+        self._heard: dict[int, float] = {}
+        self.trouble: str | None = None
+        """Why no further trial is started, once there is a reason."""
 
-    def propose(self) -> Proposal | None:
-        """Return the next trial to run; None where there is none left to start."""
+    @property
+    def waits(self) -> bool:
+        """Return whether a trial will be handed out later that is not running now."""
+        return bool(self._resting)
+
+    def propose(self) -> tuple[Proposal, int] | None:
+        """Return the next trial to run and the number of this attempt at it; None where there is none to start now."""
+        if self.trouble is not None:
+            return None
+        for number in [number for number, until in self._resting.items() if until <= self._clock()]:
+            del self._resting[number]
+            self._study.hand_out_again(number)
         while (proposal := self._study.next_proposal()) is not None:
-            verdict = read_verdict(self._paths.trial(proposal.number))
-            if verdict is None:
-                config = config_to_dict(proposal.config)
-                done = len(history(self._paths.trial(proposal.number)))
+            folder = self._paths.trial(proposal.number)
+            if not self._settled(proposal.number):
+                attempt = attempt_number(folder.new_attempt())
+                reach("attempt: created", trial=proposal.number, attempt=f"attempt-{attempt}")
+                config, done = config_to_dict(proposal.config), len(history(folder))
                 self._publish({"event": "started", "trial": proposal.number, "config": config, "epochs_done": done})
-                return proposal
-            self.record({**verdict, "number": proposal.number, "done": True})  # ended before its driver knew
+                return proposal, attempt
         return None
 
-    def record(self, report: Mapping[str, Any]) -> None:
-        """Write a report into the study. Reports may come again, and in any order."""
+    def record(self, report: Mapping[str, Any]) -> Answer:
+        """Write a report into the study; return whether its trial goes on. Reports may come again, in any order."""
         number = report["number"]
+        self._heard[number] = self._clock()
         for entry in report["history"]:
             self._study.report(number, entry["epoch"], entry["dev_score"])
         if "note" in report:
             self._publish({"event": "note", "trial": number, "about": report["about"], "text": report["note"]})
         elif "prefix" in report:
             self._publish({"event": "prefix", "trial": number, "share": report["prefix"]})
-        elif not report["done"]:
+        elif "step" in report:
+            told = {key: report[key] for key in ("step", "steps")}
+            self._publish({"event": "step", "trial": number, "epoch": len(report["history"]) + 1, **told})
+        elif report["done"]:
+            self.close(number)
+        else:
             told = {key: report[key] for key in ("history", "best", "resumed") if key in report}
+            self._alike = Counter({key: count for key, count in self._alike.items() if key[0] != Failure.DISK})
             self._publish({"event": "epoch", "trial": number, **told})
-        elif report["state"] == "completed":
-            self._study.end(number, "completed", best=report["best"]["dev_score"])
-            self._publish({"event": "completed", "trial": number, "best": report["best"]})
-        else:
-            self._study.end(number, "failed", failure=report["failure"])
-            self._publish({"event": "failed", "trial": number, "failure": report["failure"], "error": report["error"]})
+            if not self._study.goes_on(number, len(report["history"])):
+                self._settled(number)
+                return "stop"
+        return "go on"
 
-    def close(self, number: int) -> None:
-        """Settle a trial whose run is over: by its verdict, or, where it left none, it is handed out again."""
-        verdict = read_verdict(self._paths.trial(number))
+    def close(self, number: int, death: tuple[Failure, str] | None = None) -> None:
+        """Settle a trial whose attempt is over: by what its folder says, else it is handed out again.
+
+        `death` is what is known of an attempt that ended without a word of its own.
+        """
+        self._heard.pop(number, None)
+        folder = self._paths.trial(number)
+        if self._settled(number):
+            return
+        attempt = folder.attempts()[-1]
+        # A process that died before it took the trial up says nothing about the trial.
+        if death is not None and (attempt / STARTED).exists():
+            hung = attempt / HANG
+            if hung.is_file() and hung.stat().st_size:
+                death = Failure.HANG, f"nothing moved any more; where it stood: {hung}"
+            write_end(attempt, *death)
+        ends, saved = read_ends(folder), saved_by(folder)
+        if (end := unforgiven(ends, saved)) is not None:
+            text = f"{end.error} (attempt {end.attempt}, the last that this class of failure is forgiven)"
+            write_verdict(folder, failed(end.failure, text, history(folder)))
+            self._settled(number)
+            return
+        wait = wait_s(ends, saved)
+        self._resting[number] = self._clock() + wait
+        if ends and ends[-1].attempt == attempt_number(attempt):
+            self._publish(
+                {"event": "interrupted", "trial": number, "failure": str(ends[-1].failure), "error": ends[-1].error}
+                | {"wait": wait}
+            )
+            self._count(ends[-1].failure, ends[-1].error if ends[-1].failure == Failure.DISK else "")
+
+    def silent(self, seconds: float) -> list[int]:
+        """Return the trials that have reported before, and of which nothing was heard for so long."""
+        return [number for number, heard in self._heard.items() if self._clock() - heard > seconds]
+
+    def _settled(self, number: int) -> bool:
+        """Record how a trial ended, if its folder or the study knows; return whether they do."""
+        folder = self._paths.trial(number)
+        verdict = read_verdict(folder) or self._pruned(number, folder)
         if verdict is None:
-            self._study.hand_out_again(number)
+            return False
+        known = number in self._study.ended()
+        for entry in verdict["history"]:
+            self._study.report(number, entry["epoch"], entry["dev_score"])
+        if verdict["state"] == "failed":
+            self._study.end(number, "failed", failure=verdict["failure"])
+            told = {key: verdict[key] for key in ("failure", "error")}
+            if not known:
+                self._count(verdict["failure"], verdict["error"])
         else:
-            self.record({**verdict, "number": number, "done": True})
+            self._study.end(number, verdict["state"], best=verdict["best"]["dev_score"])
+            told = {"best": verdict["best"]}
+        self._publish({"event": verdict["state"], "trial": number, **told})
+        return True
+
+    def _pruned(self, number: int, folder: TrialPaths) -> dict[str, Any] | None:
+        """Write and return the verdict of a trial that was stopped early, None where it was not."""
+        said = progress(folder)
+        entries = said.get("history", [])
+        rung = next((e["epoch"] for e in entries if self._study.stopped(number, e["epoch"])), None)
+        if rung is None:
+            return None
+        verdict = {"state": "pruned", "history": entries[:rung]}
+        verdict |= {key: said[key] for key in ("best", "parameters", "trainable_params")}
+        write_verdict(folder, verdict)
+        return verdict
+
+    def _count(self, failure: str, error: str) -> None:
+        """Stop the sweep where trials fail alike: what is wrong is wrong for all of them."""
+        if failure not in (Failure.CODE, Failure.DISK):
+            return
+        self._alike[failure, error] += 1
+        if self._alike[failure, error] >= ALIKE_STOP and self.trouble is None:
+            self.trouble = f"{ALIKE_STOP} attempts ended alike ({failure}): {error}"

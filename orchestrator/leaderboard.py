@@ -18,7 +18,7 @@ class TrialRecord:
 
     number: int
     state: str
-    """running, completed or failed."""
+    """running, completed, pruned or failed."""
     config: dict[str, Any]
     history: list[dict[str, Any]]
     best: Mapping[str, Any] | None
@@ -64,7 +64,9 @@ def leaderboard(
         (trial for trial in trials if trial.state == "completed" and trial.best),
         key=lambda trial: (-_best(trial)["dev_score"], trial.number),
     )
-    others = [trial for trial in trials if trial.state != "completed" or not trial.best]
+    # A pruned trial has a score, but of fewer epochs: it comes after those that were trained to their end, unranked.
+    pruned = sorted((t for t in trials if t.state == "pruned"), key=lambda t: (-_best(t)["dev_score"], t.number))
+    others = [trial for trial in trials if trial not in ranked and trial.state != "pruned"]
     top = _best(ranked[0])["dev_score"] if ranked else None
     return {
         "sweep": plan.name,
@@ -74,6 +76,7 @@ def leaderboard(
         "varies": plan.varies,
         "rows": [
             *(_row(paths, trial, rank, top, runs or {}) for rank, trial in enumerate(ranked, start=1)),
+            *(_row(paths, trial, None, top, runs or {}) for trial in pruned),
             *(_row(paths, trial, None, None, runs or {}) for trial in others),
         ],
     }
@@ -92,7 +95,7 @@ def _best(trial: TrialRecord) -> Mapping[str, Any]:
 def _row(
     paths: SweepPaths, trial: TrialRecord, rank: int | None, top: float | None, runs: Mapping[int, str]
 ) -> dict[str, Any]:
-    best = trial.best if trial.state == "completed" else None
+    best = trial.best if trial.state in ("completed", "pruned") else None
     checkpoint = paths.trial(trial.number).root / best["checkpoint"] if best else None
     return {
         "rank": rank,

@@ -4,7 +4,9 @@ OUT/mlflow.db, OUT/mlartifacts/       MLflow's default store
 OUT/cache/tokens/                     token ids, by content
 OUT/NAME/plan.json                    what the sweep is; written once
 OUT/NAME/study.db                     which trials exist and how each ended
-OUT/NAME/trials/NNNN/attempt-K/       state-EEEE/ and best-EEEE/, checkpoints after epoch E
+OUT/NAME/trials/NNNN/attempt-K/       of the K-th start: started.json, and end.json where it ended without a verdict
+  state-EEEE/, state-EEEE-SSSSSS/     all that training goes on from after epoch E, or S steps into the one after it
+  best-EEEE/                          the weights that were best on dev, of epoch E, with their predictions
 OUT/NAME/trials/NNNN/verdict.json     how the trial ended; absent while it has not
 OUT/NAME/leaderboard.json
 """
@@ -36,25 +38,32 @@ class TrialPaths:
 
     def attempts(self) -> list[Path]:
         """Return the folders of the attempts so far, the latest last."""
-        found = self.root.glob("attempt-*")
-        return sorted(found, key=lambda path: int(path.name.removeprefix("attempt-")))
+        return sorted(self.root.glob("attempt-*"), key=attempt_number)
 
     def new_attempt(self) -> Path:
         """Create the next attempt's folder; creating is exclusive, so an attempt has one owner."""
         while True:
             attempts = self.attempts()
-            latest = int(attempts[-1].name.removeprefix("attempt-")) if attempts else 0
-            folder = self.root / f"attempt-{latest + 1}"
+            folder = self.attempt(attempt_number(attempts[-1]) + 1 if attempts else 1)
             try:
                 folder.mkdir(parents=True)
             except FileExistsError:
                 continue
             return folder
 
+    def attempt(self, number: int) -> Path:
+        """Return the folder of an attempt."""
+        return self.root / f"attempt-{number}"
 
-def state_folder(attempt: Path, epoch: int) -> Path:
-    """Return the folder of the resumable checkpoint after an epoch."""
-    return attempt / f"state-{epoch:04d}"
+
+def attempt_number(folder: Path) -> int:
+    """Return which attempt a folder is of."""
+    return int(folder.name.removeprefix("attempt-"))
+
+
+def state_folder(attempt: Path, epoch: int, step: int = 0) -> Path:
+    """Return the folder of the resumable checkpoint after an epoch, or so many steps into the one after it."""
+    return attempt / (f"state-{epoch:04d}-{step:06d}" if step else f"state-{epoch:04d}")
 
 
 def best_folder(attempt: Path, epoch: int) -> Path:

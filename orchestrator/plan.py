@@ -34,7 +34,7 @@ from orchestrator.errors import SweepError
 from orchestrator.resources import Machine, share_out, too_large
 from orchestrator.spec import LoadedSweep
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 T = TypeVar("T")
 
 
@@ -73,6 +73,8 @@ class Plan:
     space_code: str | None
     """Hash of a space's code; None for a list, whose configs say everything."""
     sampler: str
+    early_stopping: dict[str, int] | None
+    """Fields of Halving; None: every trial is trained to its end."""
     trials: int
     """The total: a target, not an addition."""
     seed: int
@@ -140,6 +142,7 @@ def draft(loaded: LoadedSweep, options: Options, machine: Machine) -> Draft:
         baseline=config_to_dict(baseline),
         space_code=loaded.code_sha256 if loaded.sweep.space else None,
         sampler=loaded.sweep.sampler,
+        early_stopping=asdict(loaded.sweep.early_stopping) if loaded.sweep.early_stopping else None,
         trials=total,
         seed=options.seed,
         varies=varies,
@@ -219,7 +222,8 @@ def concurrency(plan: Plan, machine: Machine, asked: int | None) -> int:
 
 
 _COMPARED = [
-    "configs", "baseline", "space_code", "sampler", "seed", "settings", "tasks", "encoder", "data", "gpus_per_trial"
+    "configs", "baseline", "space_code", "sampler", "early_stopping", "seed", "settings", "tasks", "encoder", "data",
+    "gpus_per_trial",
 ]  # fmt: skip
 _OF_A_CONFIG = re.compile(r"^(configs\[\d+\]|baseline|settings)\.")
 """What changed alike in many configs is told once."""

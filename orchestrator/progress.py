@@ -1,6 +1,7 @@
 """What a person, or a program, sees while a sweep runs: a live table, plain lines, or JSON lines.
 
-Events are plain dicts with "event": started, prefix, note, epoch, completed or failed; --json ends with finished.
+Events are plain dicts with "event": started, prefix, note, step, epoch, interrupted, completed, pruned or failed;
+--json leaves out step and ends with finished.
 On a terminal one table is kept current; without one each event is a line; with --json each is an object on stdout.
 """
 
@@ -45,6 +46,8 @@ class Progress:
         """What a person should know, by what it is about."""
         self._resumed: dict[int, int] = {}
         """Epochs that a trial had when it was taken up again."""
+        self._within: dict[int, float] = {}
+        """The share of its present epoch that a trial has behind it."""
         self._begun: dict[int, float] = {}
         self._ended: dict[int, Mapping[str, Any]] = {}
         self._configs: dict[int, dict[str, Any]] = {n: shown(plan, c) for n, c in enumerate(plan.configs)}
@@ -83,26 +86,38 @@ class Progress:
             if "config" in event:
                 self._configs[number] = shown(self._plan, event["config"])
             self._begun[number] = self._clock()
-        elif kind == "prefix":
-            last = self._prefix.pop(number, -1.0)
-            if event["share"] < 1:
-                self._prefix[number] = event["share"]
-            return self._mode != "lines" or int(event["share"] * 4) > int(last * 4)  # a line a quarter
+        elif kind in ("prefix", "step"):
+            return self._take_share(number, event)
         elif kind == "note":
             known = event["about"] in self._notes  # every trial of a node meets the same
             self._notes[event["about"]] = event["text"]
             return not known
         elif kind == "epoch":
+            self._forget(number)
             self._running[number] = event["history"]
-            self._prefix.pop(number, None)
             if event.get("resumed"):  # told before, but for a line that was lost: a program may want it again
                 self._resumed[number] = len(event["history"])
                 return self._mode == "json"
         else:
-            self._running.pop(number, None)
-            self._prefix.pop(number, None)
-            self._ended[number] = event
+            self._forget(number)
+            if kind != "interrupted":
+                self._ended[number] = event
         return True
+
+    def _take_share(self, number: int, event: Mapping[str, Any]) -> bool:
+        """Learn how far the frozen layers, or an epoch's steps, are; return whether it is worth telling."""
+        if event["event"] == "step":
+            self._prefix.pop(number, None)
+            self._within[number] = event["step"] / event["steps"]
+            return False
+        last = self._prefix.pop(number, -1.0)
+        if event["share"] < 1:
+            self._prefix[number] = event["share"]
+        return self._mode != "lines" or int(event["share"] * 4) > int(last * 4)  # a line a quarter
+
+    def _forget(self, number: int) -> None:
+        for known in (self._running, self._prefix, self._within):
+            known.pop(number, None)
 
     def already_ended(self, number: int, event: Mapping[str, Any]) -> None:
         """Count a trial that ended before this command was started."""
@@ -115,14 +130,17 @@ class Progress:
             "prefix": f"computing the frozen layers once, {event.get('share', 0):.0%}",
             "note": f"note: {event.get('text')}",
             "epoch": "",
+            "interrupted": f"interrupted ({event.get('failure')}): {' '.join(str(event.get('error')).split())}; goes on"
+            + (f" in {clock_text(event['wait'])}" if event.get("wait") else ""),
             "completed": "completed",
+            "pruned": "stopped early",
             "failed": f"failed ({event.get('failure')}): {' '.join(str(event.get('error')).split())}",
         }[event["event"]]
         if event["event"] == "epoch":
             last = event["history"][-1]
             took = clock_text(last["train_seconds"])
             said = f"epoch {last['epoch']}/{self._epochs(number)}  dev {last['dev_score']:.4f}  {took}"
-        if event["event"] == "completed":
+        if event["event"] in ("completed", "pruned"):
             said += f"  best {event['best']['dev_score']:.4f} at epoch {event['best']['epoch']}"
         done = f"{len(self._ended)}/{self._plan.trials}"
         return f"{self._plan.name}  {done}  trial {number:04d}  {self._varied(number)}{said}"
@@ -146,7 +164,10 @@ class Progress:
 
     def _left(self) -> str:
         """Return an estimate of the time left from the epochs' times so far."""
-        part = sum(len(history) / self._epochs(number) for number, history in self._running.items())
+        part = sum(
+            (len(history) + self._within.get(number, 0)) / self._epochs(number)
+            for number, history in self._running.items()
+        )
         before = sum(self._resumed.get(number, 0) / self._epochs(number) for number in self._begun)
         ended = [clock for n, clock in self._begun.items() if n in self._ended]
         elapsed = self._clock() - self._started

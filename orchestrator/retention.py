@@ -16,10 +16,10 @@ def kept_trials(board: Mapping[str, Any], keep: int, registered: Collection[int]
 
 
 def release(paths: SweepPaths, board: Mapping[str, Any], kept: Collection[int]) -> int:
-    """Remove the weights of completed trials that are not kept from their folders; return the bytes that came free."""
+    """Remove the weights of trials that have ended and are not kept; return the bytes that came free."""
     freed = 0
     for row in board["rows"]:
-        if row["state"] != "completed" or row["trial"] in kept or row["checkpoint"] is None:
+        if row["trial"] in kept or row["checkpoint"] is None:
             continue
         try:
             checkpoint = open_checkpoint(paths.trial(row["trial"]).root / row["checkpoint"])

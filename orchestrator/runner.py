@@ -3,48 +3,61 @@
 Import it after orchestrator.ray_environment.prepare.
 """
 
+import json
 import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 
 import ray
 from ray import tune
 
 from orchestrator.driver import Driver
-from orchestrator.errors import INTERRUPTED, SweepError, UnreachableError
-from orchestrator.paths import SweepPaths
+from orchestrator.errors import SweepError, UnreachableError
+from orchestrator.failures import Failure
+from orchestrator.paths import SweepPaths, TrialPaths
 from orchestrator.plan import Plan
+from orchestrator.processes import guardian
 from orchestrator.resources import Machine
+from orchestrator.scheduler import StudyScheduler
 from orchestrator.searcher import StudySearcher
+from orchestrator.signals import Signals
 from orchestrator.trial import Execution
+from orchestrator.trial_files import STARTED, write_end
 from orchestrator.worker import SweepTrial
 
 CONNECT_TIMEOUT_S = 20
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DRIVER_REPORT_S = 0.05
+"""Seconds between two reports of all trials together: each costs the driver some 5 ms."""
+SILENCE_S = 10.0
+"""Seconds that a process is given, beyond what its own watchdog waits, before the driver gives it up."""
+WATCH_S = 0.5
 
 
 @contextmanager
 def cluster(address: str | None, machine: Machine) -> Iterator[None]:
     """Hold a connection to Ray: a cluster of this process alone, or the one behind the address."""
-    if address is None:
-        # An explicit "local", or Ray joins whatever cluster it finds on the machine.
-        ray.init(
-            address="local",
-            num_cpus=machine.cpus,
-            num_gpus=int(machine.gpus),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    else:
-        connect(address)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with guardian() if address is None else nullcontext():
+        if address is None:
+            # An explicit "local", or Ray joins whatever cluster it finds on the machine.
+            ray.init(
+                address="local",
+                num_cpus=machine.cpus,
+                num_gpus=int(machine.gpus),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        else:
+            connect(address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def connect(address: str) -> Machine:
@@ -71,15 +84,15 @@ def connect(address: str) -> Machine:
     return Machine(int(found.get("CPU", 0)), found.get("GPU", 0.0), f"Ray at {address}")
 
 
-def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_once: int) -> bool:
-    """Run the sweep's trials until the study's total is reached; return whether a signal stopped them before."""
-    signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune has its own handler, the default would kill us
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    stopped = _stop_on_signals()
+def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_once: int, signals: Signals) -> None:
+    """Run the sweep's trials until the study's total is reached, a signal asks to stop, or the driver is in trouble."""
+    execution = replace(execution, report_s=max(execution.report_s, at_once * DRIVER_REPORT_S))
+    searcher = StudySearcher(driver, plan, paths, execution, lambda: signals.asked)
     tuner = tune.Tuner(
         tune.with_resources(SweepTrial, {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial}),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(driver, plan, paths, execution),
+            search_alg=searcher,
+            scheduler=StudyScheduler(driver, searcher),
             num_samples=-1,
             max_concurrent_trials=at_once,
             reuse_actors=True,
@@ -89,34 +102,53 @@ def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_
             name="tune",
             storage_path=str(paths.ray),
             verbose=0,
-            # Where a worker dies, Tune starts the trial again and its folder resumes it; the budget is there too.
-            failure_config=tune.FailureConfig(max_failures=-1),
+            # Whoever dies comes back to the driver, which starts the trial again within its class's budget.
+            failure_config=tune.FailureConfig(max_failures=0),
             # With reused actors a finished trial would fail in save() and be started again.
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
         ),
     )
+    signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune has its own handler, the default would kill us
+    signals.gently = _stop_tune
+    signals.take()
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(driver, paths, execution, over), daemon=True)
+    watch.start()
     try:
-        tuner.fit()
+        if not signals.asked:
+            tuner.fit()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return bool(stopped)
+        signals.gently = None
+        over.set()
+        watch.join()
 
 
-def _stop_on_signals() -> list[int]:
-    """Stop Tune at the first Ctrl-C, TERM or HUP and leave at the second; return the list that signals go to."""
-    stopped: list[int] = []
+def _stop_tune() -> None:
+    """Stop Tune in its own way, with trials left as they are."""
+    os.kill(os.getpid(), signal.SIGUSR1)
 
-    def handle(number: int, frame: object) -> None:
-        del frame
-        if stopped:
-            os._exit(INTERRUPTED)
-        stopped.append(number)
-        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own way to stop, with trials left as they are
 
-    for number in STOPPING:
-        signal.signal(number, handle)
-    return stopped
+def _watch(driver: Driver, paths: SweepPaths, execution: Execution, over: threading.Event) -> None:
+    """Kill processes of which nothing is heard any more; stop the sweep where the driver finds no sense in it."""
+    while not over.wait(WATCH_S):
+        if driver.trouble is not None:
+            _stop_tune()
+            return
+        for number in driver.silent(execution.hang_s + SILENCE_S):
+            kill_attempt(paths.trial(number))
+
+
+def kill_attempt(folder: TrialPaths) -> None:
+    """Kill the process that works on a trial's latest attempt, on this machine; say in its folder why."""
+    attempt = folder.attempts()[-1]
+    try:
+        who = json.loads((attempt / STARTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if who["host"] == socket.gethostname():
+        write_end(attempt, Failure.HANG, "nothing was heard of its process, not even that it hangs")
+        with suppress(ProcessLookupError):
+            os.kill(who["pid"], signal.SIGKILL)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,6 +1,6 @@
-"""Ray Tune's face of the driver: proposals go out, reports come in."""
+"""Ray Tune's first face of the driver: proposals go out, and what became of them comes back."""
 
-import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -8,6 +8,7 @@ from ray.tune.search import Searcher
 
 from model.config import config_to_dict
 from orchestrator.driver import Driver
+from orchestrator.failures import Failure
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.trial import Execution
@@ -16,37 +17,43 @@ from orchestrator.trial import Execution
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
     """Gives Tune the study's trials. Holds nothing that a restart needs: the study and the folders do."""
 
-    def __init__(self, driver: Driver, plan: Plan, paths: SweepPaths, execution: Execution) -> None:
-        """Serve one run of one sweep."""
+    def __init__(
+        self, driver: Driver, plan: Plan, paths: SweepPaths, execution: Execution, stopped: Callable[[], bool]
+    ) -> None:
+        """Serve one run of one sweep, until `stopped` says that no more trials are wanted."""
         super().__init__(metric="epoch", mode="max")
         self._driver: Driver | None = driver
+        self._stopped: Callable[[], bool] | None = stopped
         self._plan = plan
         self._paths = paths
         self._numbers: dict[str, int] = {}
+        self._deaths: dict[str, tuple[Failure, str]] = {}
         self._execution = execution
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next trial's config as plain values, or that there is none left."""
+        """Return the next trial's config as plain values, or that there is none now, or none left."""
         assert self._driver is not None
-        proposal = self._driver.propose()
-        if proposal is None:
-            # Tune never asks again after FINISHED, and a trial that still runs may have to be handed out again.
+        assert self._stopped is not None
+        proposed = None if self._stopped() else self._driver.propose()
+        if proposed is None:
+            # Tune never asks again after FINISHED, and a trial that runs or rests may have to be handed out again.
             finished: str = Searcher.FINISHED
-            return None if self._numbers else finished
+            more = self._numbers or (self._driver.waits and not self._stopped() and self._driver.trouble is None)
+            return None if more else finished
+        proposal, attempt = proposed
         self._numbers[trial_id] = proposal.number
         return {
             "plan": self._plan.to_dict(),
             "out": str(self._paths.out),
             "number": proposal.number,
+            "attempt": attempt,
             "execution": asdict(self._execution),
             "config": config_to_dict(proposal.config),
         }
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Record an epoch. Tune leaves this call out for a trial's last result."""
-        del trial_id
-        assert self._driver is not None
-        self._driver.record(json.loads(result["report"]))
+    def died(self, trial_id: str, failure: Failure, error: str) -> None:
+        """Take down what is known of an attempt's death; Tune's `on_trial_complete`, which follows, knows nothing."""
+        self._deaths[trial_id] = failure, error
 
     def on_trial_complete(
         self,
@@ -54,10 +61,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         result: dict[str, Any] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002  (Tune's signature)
     ) -> None:
-        """Settle the trial by what its folder says; an error of Ray's alone is no failure of the trial."""
+        """Settle the attempt by what its folder says; an error of Ray's alone is no failure of the trial."""
         del result, error
         assert self._driver is not None
-        self._driver.close(self._numbers.pop(trial_id))
+        if trial_id in self._numbers:
+            self._driver.close(self._numbers.pop(trial_id), self._deaths.pop(trial_id, None))
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: Tune's own snapshot is never restored."""
@@ -67,4 +75,4 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the driver out of Tune's pickles: it is live, and nobody reads them."""
-        return {**self.__dict__, "_driver": None}
+        return {**self.__dict__, "_driver": None, "_stopped": None}

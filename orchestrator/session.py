@@ -7,7 +7,6 @@ import shlex
 import socket
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from model.data import report as data_report
 from model.encoder_store import keep_encoder
+from model.failpoints import DRIVER, reach
 from model.files import write_json
 from orchestrator import errors, ray_environment, show
 from orchestrator.console import console as console_for
@@ -30,7 +30,8 @@ from orchestrator.plan import Draft, Options, Plan, concurrency, draft, settle
 from orchestrator.profiles import choose
 from orchestrator.progress import Progress, mode_for
 from orchestrator.resources import Machine, too_large
-from orchestrator.spec import load_sweep
+from orchestrator.signals import Signals
+from orchestrator.spec import LoadedSweep, load_sweep
 from orchestrator.study import TrialStudy
 from orchestrator.tracking import Projection, ProjectionThread, first_line, require_same_store
 from orchestrator.trial import Execution, run_trial
@@ -95,28 +96,50 @@ def run(request: Request) -> int:
         return errors.DONE
     if not request.address:  # writes a token under OUT: not before everything given is known to be right
         ray_environment.prepare(paths.out, None)
-    with hold(paths):
-        if request.new:
-            _put_aside(paths)
-        plan = settle(paths.plan, drafted.plan)
-        require_same_store(paths, request.tracking_uri)
-        _refuse_other_resources(plan, machine, request.cpus_per_trial)
-        keep_encoder(drafted.encoder, paths.encoders)
-        if not paths.data_report.exists():
-            write_json(paths.data_report, data_report(drafted.corpus, drafted.encoder.tokenizer()))
-        study = TrialStudy(paths.study_uri, plan, loaded.sweep.space)
-        projection = Projection(plan, paths, request.tracking_uri, request.keep_checkpoints)
-        at_once = concurrency(plan, machine, request.concurrent)
-        console.print(show.header(plan, machine, at_once, why), soft_wrap=True)
-        console.print(show.place(paths, projection.link, request.tracking_uri), soft_wrap=True)
-        interrupted = _run_trials(request, plan, paths, study, projection, machine, at_once)
-        if interrupted:
-            console.print(
-                f"stopped; nothing is lost. The same command continues:\n  {_command()}",
-                soft_wrap=True,
-            )
-            return errors.INTERRUPTED
-        return _finish(console, drafted, plan, paths, study, projection, request)
+    with Signals() as signals, hold(paths):
+        try:
+            return _drive(request, drafted, loaded, machine, why, paths, console, signals)
+        except KeyboardInterrupt:
+            return _stopped(console)
+
+
+def _drive(
+    request: Request,
+    drafted: Draft,
+    loaded: LoadedSweep,
+    machine: Machine,
+    why: str,
+    paths: SweepPaths,
+    console: Console,
+    signals: Signals,
+) -> int:
+    """Run the sweep whose name is held, or what is left of it."""
+    if request.new:
+        _put_aside(paths)
+    plan = settle(paths.plan, drafted.plan)
+    require_same_store(paths, request.tracking_uri)
+    _refuse_other_resources(plan, machine, request.cpus_per_trial)
+    keep_encoder(drafted.encoder, paths.encoders)
+    if not paths.data_report.exists():
+        write_json(paths.data_report, data_report(drafted.corpus, drafted.encoder.tokenizer()))
+    study = TrialStudy(paths.study_uri, plan, loaded.sweep.space)
+    projection = Projection(plan, paths, request.tracking_uri, request.keep_checkpoints)
+    at_once = concurrency(plan, machine, request.concurrent)
+    console.print(show.header(plan, machine, at_once, why), soft_wrap=True)
+    console.print(show.place(paths, projection.link, request.tracking_uri), soft_wrap=True)
+    trouble = _run_trials(request, plan, paths, study, projection, machine, at_once, signals)
+    if trouble is not None:
+        say(f"error: the sweep was stopped: {trouble}", to=sys.stderr)
+        say(f"nothing is lost; when that is mended, the same command continues:\n  {_command()}", to=sys.stderr)
+        return errors.FAILED
+    if signals.asked:
+        return _stopped(console)
+    return _finish(console, drafted, plan, paths, study, projection, request)
+
+
+def _stopped(console: Console) -> int:
+    console.print(f"stopped; nothing is lost. The same command continues:\n  {_command()}", soft_wrap=True)
+    return errors.INTERRUPTED
 
 
 def _run_trials(
@@ -127,14 +150,15 @@ def _run_trials(
     projection: Projection,
     machine: Machine,
     at_once: int,
-) -> bool:
-    """Run what is left of the sweep; return whether a signal stopped it."""
+    signals: Signals,
+) -> str | None:
+    """Run what is left of the sweep; return the trouble that ended it, if any did."""
     with Progress(plan, mode_for(as_json=request.as_json, quiet=request.quiet)) as progress:
         for trial in read_trials(study, paths):
             if trial.state != "running":
-                progress.already_ended(trial.number, {"best": trial.best if trial.state == "completed" else None})
+                progress.already_ended(trial.number, {"best": trial.best if trial.state != "failed" else None})
         if len(study.ended()) >= plan.trials and not study.running():
-            return False
+            return None
         thread = ProjectionThread(projection, lambda: read_trials(study, paths))
 
         def publish(event: dict[str, Any]) -> None:
@@ -142,25 +166,29 @@ def _run_trials(
             thread.wake()
 
         driver = Driver(study, paths, publish)
-        execution = Execution(uuid.uuid4().hex, int(request.prefix_cache_gb * 1e9))
+        execution = Execution(int(request.prefix_cache_gb * 1e9))
         try:
             if request.local:
-                return _run_first(driver, plan, paths, execution)
-            from orchestrator import runner
+                _run_first(driver, plan, paths, execution)
+            else:
+                from orchestrator import runner
 
-            with runner.cluster(request.address, machine):
-                return runner.run(plan, paths, driver, execution, at_once)
+                with runner.cluster(request.address, machine):
+                    runner.run(plan, paths, driver, execution, at_once, signals)
         finally:
             thread.close()
+        return driver.trouble
 
 
-def _run_first(driver: Driver, plan: Plan, paths: SweepPaths, execution: Execution) -> bool:
+def _run_first(driver: Driver, plan: Plan, paths: SweepPaths, execution: Execution) -> None:
     """Run the first trial that is open in this process, where a debugger sees it."""
-    proposal = driver.propose()
-    if proposal is not None:
-        for report in run_trial(plan, paths, proposal.number, proposal.config, execution):
-            driver.record(report)
-    return False
+    proposed = driver.propose()
+    if proposed is not None:
+        proposal, attempt = proposed
+        reports = run_trial(plan, paths, proposal.number, proposal.config, attempt, execution)
+        for report in reports:
+            if driver.record(report) == "stop":
+                reports.close()
 
 
 def _finish(
@@ -248,6 +276,7 @@ def hold(
         ) from error
     try:
         since = time.strftime("%F %T")
+        reach(DRIVER, sweep=paths.name)
         write_json(holder, {"host": socket.gethostname(), "pid": os.getpid(), "since": since})
         yield
     finally:

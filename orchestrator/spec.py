@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from model.config import TrialConfig, explain
 from orchestrator.errors import SweepError
+from orchestrator.halving import Halving
 
 if TYPE_CHECKING:
     import optuna
@@ -43,6 +44,8 @@ class Sweep:
     """How many configs of the space are tried; --trials overrides it."""
     sampler: Sampler = "tpe"
     """Optuna's sampler for a space."""
+    early_stopping: Halving | None = None
+    """Which trials are stopped early; None: all are trained to their end."""
 
     def __post_init__(self) -> None:
         """Refuse what is neither a list nor a space."""
@@ -57,6 +60,8 @@ class Sweep:
             raise ValueError(f"sampler is {self.sampler!r}; expected one of {', '.join(get_args(Sampler))}")
         if self.configs and (self.trials or self.sampler != "tpe"):
             raise ValueError("trials and sampler go with space=fn; a list is trained whole, in its order")
+        if not isinstance(self.early_stopping, Halving | None):
+            raise TypeError(f"early_stopping is {self.early_stopping!r}; expected Halving(first=..., factor=...)")
         wrong = [config for config in (*self.configs, self.baseline) if not isinstance(config, TrialConfig)]
         if wrong:
             raise TypeError(f"{wrong[0]!r} is a {type(wrong[0]).__name__}; expected a TrialConfig")

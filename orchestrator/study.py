@@ -23,11 +23,18 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from model.config import TrialConfig, config_from_dict, config_to_dict, explain, flatten, with_settings
+from model.failpoints import reach
 from orchestrator.errors import SweepError
+from orchestrator.halving import Halving
 from orchestrator.plan import Plan, varying
 from orchestrator.spec import Space
 
-Ended = Literal["completed", "failed"]
+Ended = Literal["completed", "pruned", "failed"]
+_STATES: dict[TrialState, Ended] = {
+    TrialState.COMPLETE: "completed",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
 PROBES = 64
 """Points of a space that are built before a sweep starts, to see what varies and that all are valid."""
 
@@ -58,13 +65,17 @@ class TrialStudy:
         self._handed_out: set[int] = set()
         if uri.startswith("sqlite:///"):
             _use_write_ahead_log(Path(uri.removeprefix("sqlite:///")))
+        self._halving = Halving(**plan.early_stopping) if plan.early_stopping else None
+        reach("study: open")
+        self._storage = RDBStorage(uri, engine_kwargs={"connect_args": {"timeout": 60}} if "sqlite" in uri else None)
         self._study = optuna.create_study(
             study_name=plan.name,
-            storage=RDBStorage(uri, engine_kwargs={"connect_args": {"timeout": 60}} if "sqlite" in uri else None),
+            storage=self._storage,
             sampler=RandomSampler(),
             direction="maximize",
             load_if_exists=True,
         )
+        reach("study: opened")
 
     def next_proposal(self) -> Proposal | None:
         """Return the next trial to run, or None where the total is reached.
@@ -90,7 +101,10 @@ class TrialStudy:
         if len(trials) >= self._plan.trials:
             return None
         self._study.sampler = self._sampler(len(trials))
-        return self._study.ask()
+        reach("study: ask", trial=len(trials))
+        asked = self._study.ask()
+        reach("study: asked", trial=asked.number)
+        return asked
 
     def hand_out_again(self, number: int) -> None:
         """Take back a trial that was handed out and did not end: `next_proposal` gives it again."""
@@ -100,7 +114,36 @@ class TrialStudy:
         """Record an epoch's dev score; recording it again is harmless."""
         trial = self._trial(number)
         if trial.state == TrialState.RUNNING and epoch not in trial.intermediate_values:
+            reach("study: report", trial=number, epoch=epoch)
             optuna.Trial(self._study, trial._trial_id).report(dev_score, epoch)  # noqa: SLF001
+            reach("study: reported", trial=number, epoch=epoch)
+
+    def goes_on(self, number: int, epoch: int) -> bool:
+        """Return whether a trial that was reported up to this epoch goes on.
+
+        Decided once, by the scores that the study has then, and kept: a new driver finds the same answer.
+        """
+        trial = self._trial(number)
+        if self._halving is None or not self._halving.is_rung(epoch, trial.user_attrs["config"]["epochs"]):
+            return True
+        name = f"goes on after epoch {epoch}"
+        if name not in trial.user_attrs:
+            scores = {
+                other.number: max(value for step, value in other.intermediate_values.items() if step <= epoch)
+                for other in self._study.get_trials(deepcopy=False)
+                if epoch in other.intermediate_values
+            }
+            others = [score for other, score in scores.items() if other != number]
+            decided = self._halving.goes_on(scores[number], others)
+            reach("study: decide", trial=number, epoch=epoch)
+            self._set_attr(trial, name, decided)
+            reach("study: decided", trial=number, epoch=epoch, goes_on=decided)
+            return decided
+        return bool(trial.user_attrs[name])
+
+    def stopped(self, number: int, epoch: int) -> bool:
+        """Return whether it was decided that a trial does not go on after this epoch."""
+        return self._trial(number).user_attrs.get(f"goes on after epoch {epoch}") is False
 
     def end(self, number: int, ended: Ended, *, best: float | None = None, failure: str | None = None) -> None:
         """Record how a trial ended: its best dev score, or the class of its failure. The first record stands."""
@@ -108,16 +151,17 @@ class TrialStudy:
         if trial.state.is_finished():
             return
         if failure is not None:
-            self._study._storage.set_trial_user_attr(trial._trial_id, "failure", failure)  # noqa: SLF001
-        if ended == "completed":
-            self._study.tell(number, best, state=TrialState.COMPLETE)
-        else:
-            self._study.tell(number, state=TrialState.FAIL)
+            self._set_attr(trial, "failure", failure)
+        reach("study: tell", trial=number, state=ended)
+        state = next(state for state, name in _STATES.items() if name == ended)
+        # Not study.tell: of a pruned trial it would keep the last value, where the best counts.
+        self._storage.set_trial_state_values(trial._trial_id, state, None if best is None else [best])  # noqa: SLF001
+        reach("study: told", trial=number, state=ended)
 
     def ended(self) -> dict[int, Ended]:
         """Return how each trial that has ended did."""
         return {
-            trial.number: "completed" if trial.state == TrialState.COMPLETE else "failed"
+            trial.number: _STATES[trial.state]
             for trial in self._study.get_trials(deepcopy=False)
             if trial.state.is_finished()
         }
@@ -145,7 +189,9 @@ class TrialStudy:
     def _hand_out(self, trial: optuna.Trial) -> Proposal:
         self._handed_out.add(trial.number)
         config = self._config(trial)
+        reach("study: configured", trial=trial.number)
         trial.set_user_attr("config", config_to_dict(config))
+        reach("study: handed out", trial=trial.number)
         return Proposal(trial.number, config)
 
     def _config(self, trial: optuna.Trial) -> TrialConfig:
@@ -171,6 +217,9 @@ class TrialStudy:
             return ListSampler([flatten(config) for config in self._plan.configs])
         seed = int(np.random.SeedSequence([self._plan.seed, number]).generate_state(1)[0])
         return RandomSampler(seed) if self._plan.sampler == "random" else TPESampler(seed=seed)
+
+    def _set_attr(self, trial: FrozenTrial, name: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(trial._trial_id, name, value)  # noqa: SLF001
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]

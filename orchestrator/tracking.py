@@ -233,7 +233,7 @@ class Projection:
             "trainable_params",
             *row["config"]["tasks"],
         )
-        values = {name: round(float(row[name]), 4) for name in names}
+        values = {name: round(float(row[name]), 4) for name in names if row[name] is not None}
         changed = {k: v for k, v in values.items() if self._shown.get(number, {}).get(k) != v}
         if changed:
             now = int(time.time() * 1000)
@@ -246,7 +246,7 @@ class Projection:
             self._log_model(trial, run)
         tags = {"state": trial.state} | ({"failure": f"{trial.failure}: {trial.error}"} if trial.failure else {})
         self._client.log_batch(run, tags=[RunTag(key, value[:5000]) for key, value in tags.items()])
-        self._client.set_terminated(run, "FINISHED" if trial.state == "completed" else "FAILED")
+        self._client.set_terminated(run, "FAILED" if trial.state == "failed" else "FINISHED")
         self._ended.add(trial.number)
 
     def _log_model(self, trial: TrialRecord, run: str) -> None:
@@ -312,7 +312,7 @@ class Projection:
 
     def _release(self, board: Mapping[str, Any]) -> None:
         """Let go of the weights that are not to be kept: in MLflow, then in the trials' folders."""
-        completed = {row["trial"] for row in board["rows"] if row["rank"] is not None}
+        completed = {row["trial"] for row in board["rows"] if row["checkpoint"] is not None}
         if len(completed - self._released) <= self._keep:
             return
         kept = kept_trials(board, self._keep, self._registered_trials())

@@ -1,34 +1,33 @@
 """One trial in one process: it goes on from what lies in its folder, and leaves its verdict there."""
 
+import os
+import socket
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from model.checkpoint import Checkpoint, load_state, predictions_table, save_checkpoint
+from model.checkpoint import MODEL, load_state, open_checkpoint, predictions_table, save_checkpoint
 from model.config import TrialConfig
 from model.encoder import Encoder
-from model.files import write_text
+from model.evaluation import Evaluation
+from model.failpoints import reach, watched
+from model.files import write_json, write_text
 from model.frozen_prefix import FrozenPrefix
 from model.heap import bound_heap
 from model.multitask import count
 from model.prefix_cache import PrefixCache, PrefixCacheError
-from model.tasks import Task
-from model.training import DivergedError, EpochResult, TaskData, fine_tune
+from model.training import EpochResult, Position, TaskData, TrainingState, fine_tune_by_steps
+from orchestrator.failures import FORGIVEN, Failure, InfrastructureError, PreemptedError, class_of, told
 from orchestrator.material import Material, depths_alike, examples_of, material_of
-from orchestrator.paths import SweepPaths, TrialPaths, best_folder, state_folder
+from orchestrator.paths import SweepPaths, best_folder, state_folder
 from orchestrator.plan import Plan
-from orchestrator.trial_files import latest_state, prune, read_verdict, write_verdict
-
-SESSION = "session"
-"""The file in an attempt's folder that names the driver's run it belongs to."""
-FRUITLESS_ATTEMPTS = 4
-"""So many starts in a row without an epoch between them end a trial: its process dies whatever is done."""
-
+from orchestrator.trial_files import STARTED, failed, latest_state, prune, read_verdict, write_end, write_verdict
 
 PREFIX_REPORTS_S = 2.0
 """Seconds between two reports while the frozen layers' states are computed."""
@@ -38,104 +37,118 @@ class SupersededError(RuntimeError):
     """A newer attempt at this trial has begun: this process is a leftover and writes nothing more."""
 
 
-class InfrastructureError(RuntimeError):
-    """The process of a trial died again and again before an epoch ended."""
-
-
 @dataclass(frozen=True)
 class Execution:
     """How one run of the driver runs its trials: nothing that results follow from."""
 
-    session: str
-    """Names the driver's run: attempts that die under one and the same are held against the trial."""
     prefix_cache_bytes: int
     """Limit of the prefix cache; 0 for none."""
+    report_s: float = 1.0
+    """Seconds after which a trial gives a report even within an epoch: only then can it be stopped."""
+    save_s: float = 45.0
+    """Seconds of training after which its state is saved: what a death costs at most."""
+    hang_s: float = 600.0
+    """Seconds without a step after which a trial's process is given up."""
 
 
 def run_trial(
-    plan: Plan, paths: SweepPaths, number: int, config: TrialConfig, execution: Execution
-) -> Iterator[dict[str, Any]]:
-    """Train one trial from where its folder says it stands; yield a report after each epoch.
+    plan: Plan,
+    paths: SweepPaths,
+    number: int,
+    config: TrialConfig,
+    attempt: int,
+    execution: Execution,
+    *,
+    beat: Callable[[], None] = lambda: None,
+    notice: Callable[[], str | None] = lambda: None,
+) -> Generator[dict[str, Any], None, None]:
+    """Train one trial from where its folder says it stands; yield a report after each epoch, and some between.
 
     The first report of a resumed trial, with "resumed", repeats the last epoch that was saved. Reports with
-    "prefix" tell how far the frozen layers' states are computed, one with "note" what a person should know and with
-    "about" of what, so that it is told once. The last report has done=True; the verdict lies in the folder before it
-    is given. A failure of the trial itself (divergence, memory, code) is a verdict, not an exception.
+    "prefix" tell how far the frozen layers' states are computed, those with "step" how far an epoch is, one with
+    "note" what a person should know and with "about" of what, so that it is told once. The last report has done=True:
+    the verdict, which lies in the folder before it is given, or state="open" where another attempt is to go on.
+
+    `attempt` is the driver's number for this start: a process that holds an older one writes nothing. Closing the
+    generator saves where training stands. `beat` is called whenever something moved; `notice` says why the machine
+    will be taken away, once it knows: the trial saves and ends there.
     """
     folder = paths.trial(number)
-    verdict = read_verdict(folder)
-    if verdict is None:
-        run = _Run(plan, paths, number, config, execution)
-        try:
+    run = _Run(plan, paths, number, config, attempt, execution, beat, notice)
+    ended: dict[str, Any] = {}
+    try:
+        if read_verdict(folder) is None:
             yield from run.epochs()
-            verdict = run.completed()
-        except SupersededError:
-            raise
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is the trial's verdict)
-            run.refuse_superseded()  # its error may be that a newer attempt tidied up: no verdict on the trial
-            write_text(folder.error, traceback.format_exc())
-            failure = failure_class(error)
-            said = str(error) if failure in {"diverged", "infrastructure"} else f"{type(error).__name__}: {error}"
-            verdict = {
-                "state": "failed",
-                "failure": failure,
-                "error": said[:2000],
-                "history": run.history,
-            }
-        write_verdict(folder, verdict)
-    yield {**verdict, "number": number, "done": True}
-
-
-def failure_class(error: Exception) -> str:
-    """Return the class of a failure, as the leaderboard and the study name it."""
-    if isinstance(error, DivergedError):
-        return "diverged"
-    if isinstance(error, torch.OutOfMemoryError):
-        return "out of GPU memory"
-    if isinstance(error, MemoryError):
-        return "out of memory"
-    if isinstance(error, OSError):
-        return "disk"
-    return "infrastructure" if isinstance(error, InfrastructureError) else "code"
+            write_verdict(folder, run.completed())
+    except GeneratorExit:
+        run.pause()
+        raise
+    except SupersededError:
+        raise
+    except Exception as error:  # noqa: BLE001  (whatever it is, its class decides what becomes of the trial)
+        run.refuse_superseded()  # its error may be that a newer attempt tidied up: no word on the trial
+        ended = run.ended(error)
+    yield {**(read_verdict(folder) or ended), "number": number, "done": True}
 
 
 class _Run:
-    """One attempt at a trial: its history so far and its best epoch."""
+    """One attempt at a trial: its history so far, its best epoch, and where training stands."""
 
-    def __init__(self, plan: Plan, paths: SweepPaths, number: int, config: TrialConfig, execution: Execution) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        paths: SweepPaths,
+        number: int,
+        config: TrialConfig,
+        attempt: int,
+        execution: Execution,
+        beat: Callable[[], None],
+        notice: Callable[[], str | None],
+    ) -> None:
         self.plan, self.paths, self.number, self.config = plan, paths, number, config
-        self.execution = execution
+        self.execution, self.beat, self.notice = execution, beat, notice
         self.folder = paths.trial(number)
+        self.attempt = self.folder.attempt(attempt)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self.parameters = (0, 0)
-        self.attempt: Path | None = None
+        self.material: Material | None = None
+        self.data: list[TaskData] = []
+        self.position: Position | None = None
+        """Where training stands within an epoch and can be left; None where all is saved."""
+        self.saved_at = self.told_at = time.monotonic()
 
     def epochs(self) -> Iterator[dict[str, Any]]:
-        """Yield a report for the state that was found, if any, and for each epoch trained but the last."""
+        """Yield a report for the state that was found, if any, for each epoch trained but the last, and between."""
+        self.refuse_superseded()
+        write_json(self.attempt / STARTED, {"host": socket.gethostname(), "pid": os.getpid()})
         resumed = latest_state(self.folder)
-        self.attempt = attempt = self.folder.new_attempt()
-        write_text(attempt / SESSION, self.execution.session)
         if resumed:
-            self.history, self.best = list(resumed.manifest["history"]), dict(resumed.manifest["best"])
+            self.history, self.best = list(resumed.manifest["history"]), resumed.manifest["best"]
+            reach("trial: resumed", **self._where(resumed.manifest["epoch"] + 1, resumed.manifest.get("step", 0)))
+        if self.history:
             yield self._report(resumed=True)
-        _refuse_fruitless(self.folder, resumed, self.execution.session)
         torch.set_num_threads(self.plan.threads)
         if self.plan.gpus_per_trial and not torch.cuda.is_available():
             raise InfrastructureError("the plan gives each trial a GPU and torch sees none here: driver, or CPU build?")
         device = torch.device("cuda" if self.plan.gpus_per_trial else "cpu")
         if device.type == "cpu":
             bound_heap()
-        material = material_of(self.plan, self.paths)
-        data = examples_of(material, self.plan, self.paths, self.config)
+        self.material = material = material_of(self.plan, self.paths)
+        self.data = data = examples_of(material, self.plan, self.paths, self.config)
         with torch.device("meta"):
             self.parameters = count(self.config, [entry.task for entry in data], Encoder(material.encoder.config))
         cache = self._limited(material.cache)
         yield from self._prefix(data, FrozenPrefix(self.config, material.encoder, device, cache))
         start = load_state(resumed) if resumed else None
-        for result in fine_tune(self.config, data, material.encoder, device=device, resume=start, cache=cache):
-            self._save(attempt, data, material, result)
-            if result.epoch < self.config.epochs:
+        self.saved_at = time.monotonic()
+        steps = fine_tune_by_steps(self.config, data, material.encoder, device=device, resume=start, cache=cache)
+        for reached in steps:
+            if isinstance(reached, Position):
+                yield from self._within_epoch(reached)
+                continue
+            self._save_epoch(reached)
+            if reached.epoch < self.config.epochs:
                 yield self._report()
 
     def completed(self) -> dict[str, Any]:
@@ -145,17 +158,58 @@ class _Run:
             "state": "completed",
             "best": self.best,
             "history": self.history,
-            "parameters": self.parameters[0],
-            "trainable_params": self.parameters[1],
+            **self._parameters(),
         }
+
+    def ended(self, error: Exception) -> dict[str, Any]:
+        """Write down how an error ended the attempt, or the trial; return what is to be said of an attempt's end."""
+        failure, said = class_of(error), told(error)
+        try:
+            write_text(self.folder.error, "".join(traceback.format_exception(error)))
+            if FORGIVEN[failure] == 0:
+                write_verdict(self.folder, failed(failure, said, self.history))
+            else:
+                write_end(self.attempt, failure, said)
+        except OSError as trouble:
+            failure, said = Failure.DISK, f"{said}; and that could not be written: {trouble}"
+        return {"state": "open", "failure": str(failure), "error": said, "history": self.history}
+
+    def pause(self) -> None:
+        """Save where training stands: leaving it here loses nothing. Where that fails, the last state stands."""
+        if self.position is None or read_verdict(self.folder) is not None:
+            return
+        with suppress(OSError, SupersededError):
+            self._save_position(self.position)
+            reach("trial: paused", **self._where(self.position.epoch, self.position.step))
 
     def refuse_superseded(self) -> None:
         """End this process's work where the trial was started elsewhere: after kill -9 of a driver workers live on."""
-        if self.attempt is not None and self.folder.attempts()[-1] != self.attempt:
-            raise SupersededError(f"{self.attempt} is over: {self.folder.attempts()[-1].name} has begun")
+        latest = self.folder.attempts()[-1]
+        if latest != self.attempt:
+            raise SupersededError(f"{self.attempt} is over: {latest.name} has begun")
 
     def _report(self, **more: Any) -> dict[str, Any]:
+        self.told_at = time.monotonic()
         return {"number": self.number, "history": self.history, "best": self.best, "done": False, **more}
+
+    def _parameters(self) -> dict[str, int]:
+        return {"parameters": self.parameters[0], "trainable_params": self.parameters[1]}
+
+    def _where(self, epoch: int, step: int) -> dict[str, Any]:
+        return {"trial": self.number, "attempt": self.attempt.name, "epoch": epoch, "step": step}
+
+    def _within_epoch(self, position: Position) -> Iterator[dict[str, Any]]:
+        """Save and tell when it is time."""
+        self.beat()
+        self.position = position
+        reach("step: taken", **self._where(position.epoch, position.step))
+        if (why := self.notice()) is not None:
+            self._save_position(position)
+            raise PreemptedError(why)
+        if time.monotonic() - self.saved_at >= self.execution.save_s:
+            self._save_position(position)
+        if time.monotonic() - self.told_at >= self.execution.report_s:
+            yield self._report(step=position.step, steps=position.steps)
 
     def _limited(self, cache: PrefixCache) -> PrefixCache | None:
         """Return the process's cache under the limit of this run, or None where there is to be none."""
@@ -168,6 +222,7 @@ class _Run:
         told, last = False, time.monotonic()
         try:
             for share in prefix.build(splits, depths_alike(self.plan, self.config, prefix.encoder.config)):
+                self.beat()
                 if share < 1 and time.monotonic() - last > PREFIX_REPORTS_S:
                     told, last = True, time.monotonic()
                     yield self._report(prefix=share)
@@ -176,48 +231,57 @@ class _Run:
         except PrefixCacheError as error:
             yield self._report(about="prefix cache", note=f"{error}; frozen layers are computed at every step")
 
-    def _save(self, attempt: Path, data: list[TaskData], material: Material, result: EpochResult) -> None:
+    def _save_epoch(self, result: EpochResult) -> None:
         """Save the epoch: its weights if they are the best so far, then the state to go on from."""
         self.refuse_superseded()
-        facts = {"sweep": self.plan.sweep_id, "trial": self.number, "threads": self.plan.threads}
-        tasks = [entry.task for entry in data]
         self.history = [*self.history, _entry(result)]
         if self.best is None or result.dev.overall > self.best["dev_score"]:
-            target = best_folder(attempt, result.epoch)
+            target = best_folder(self.attempt, result.epoch)
             self.best = {
                 "epoch": result.epoch,
                 "dev_score": result.dev.overall,
                 "scores": result.dev.scores,
                 "checkpoint": str(target.relative_to(self.folder.root)),
             }
-            save_checkpoint(
-                target,
-                config=self.config,
-                tasks=tasks,
-                encoder=material.encoder,
-                state=result.state,
-                facts={**facts, **self.best, **self._dev_facts(tasks)},
-                with_optimizer=False,
-                predictions=predictions_table(data, result.dev),
-            )
-        save_checkpoint(
-            state_folder(attempt, result.epoch),
-            config=self.config,
-            tasks=tasks,
-            encoder=material.encoder,
-            state=result.state,
-            facts={**facts, "history": self.history, "best": self.best},
-            with_optimizer=True,
-        )
-        prune(self.folder, self.best, attempt)
+            self._write(target, result.state, {**self.best, **self._dev_facts()}, dev=result.dev)
+        self._save_state(result.state)
+        self.position = None
 
-    def _dev_facts(self, tasks: list[Task]) -> dict[str, Any]:
+    def _save_position(self, position: Position) -> None:
+        self.refuse_superseded()
+        self._save_state(position.state())
+
+    def _save_state(self, state: TrainingState) -> None:
+        folder = state_folder(self.attempt, state.epoch, state.step)
+        if not folder.exists():  # paused where it had just been saved
+            self._write(folder, state, {"history": self.history, "best": self.best, **self._parameters()})
+        if watched():
+            weights = open_checkpoint(folder, contents=False).manifest["files"][MODEL]["sha256"]
+            reach("state: saved", **self._where(state.epoch, state.step), weights=weights)
+        prune(self.folder, self.best, self.attempt)
+        self.saved_at = time.monotonic()
+
+    def _write(self, folder: Path, state: TrainingState, facts: dict[str, Any], dev: Evaluation | None = None) -> None:
+        """Write a checkpoint: the best-dev one with its predictions on dev, or one to go on from."""
+        assert self.material is not None
+        save_checkpoint(
+            folder,
+            config=self.config,
+            tasks=[entry.task for entry in self.data],
+            encoder=self.material.encoder,
+            state=state,
+            facts={"sweep": self.plan.sweep_id, "trial": self.number, "threads": self.plan.threads, **facts},
+            with_optimizer=dev is None,
+            predictions=predictions_table(self.data, dev) if dev else None,
+        )
+
+    def _dev_facts(self) -> dict[str, Any]:
         """Return what a later evaluation needs to give the same score to the last bit."""
         content = self.plan.data["content"]
         return {
             "encoder_given": self.plan.encoder["given"],
             "max_dev_examples": self.plan.data["max_dev_examples"],
-            "dev_content": {task.name: content[f"{task.name}/dev"] for task in tasks},
+            "dev_content": {entry.task.name: content[f"{entry.task.name}/dev"] for entry in self.data},
         }
 
 
@@ -231,12 +295,3 @@ def _entry(result: EpochResult) -> dict[str, Any]:
         "train_seconds": round(result.train_seconds, 3),
         "evaluation_seconds": round(result.evaluation_seconds, 3),
     }
-
-
-def _refuse_fruitless(folder: TrialPaths, resumed: Checkpoint | None, session: str) -> None:
-    """End a trial whose attempts die one after another, under one driver, without an epoch."""
-    attempts = folder.attempts()
-    since = [path.name for path in attempts].index(resumed.folder.parent.name) + 1 if resumed else 0
-    marks = [path / SESSION for path in attempts[since:]]
-    if sum(not mark.is_file() or mark.read_text(encoding="utf-8") == session for mark in marks) > FRUITLESS_ATTEMPTS:
-        raise InfrastructureError(f"{FRUITLESS_ATTEMPTS} attempts died before an epoch ended; see the logs of Ray")

@@ -2,39 +2,80 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from model.config import config_from_dict
+from model.failpoints import reach
+from orchestrator.failures import Failure
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.trial import Execution, run_trial
+from orchestrator.trial_files import HANG
+from orchestrator.watchdog import Watchdog
+
+SPENT = {Failure.GPU_MEMORY, Failure.MEMORY}
+"""Failures after which a process is not used again: what it still holds would make the next trial fail too."""
+
+
+class SpentProcessError(RuntimeError):
+    """The process must not serve another trial: a fresh one does."""
 
 
 class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
     """Runs the trial that its config names; results go to Tune, everything that counts to the trial's folder."""
 
-    _reports: Iterator[dict[str, Any]]
+    _reports: Generator[dict[str, Any], None, None]
+    _watchdog: Watchdog | None = None
+    _spent = False
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start on a trial; `config` holds plain values: plan, out, number, config, execution."""
+        """Start on a trial; `config` holds plain values: plan, out, number, attempt, execution, config."""
         logging.basicConfig()  # to the worker's log, which Ray keeps
         logging.getLogger("model").setLevel(logging.INFO)
         plan = Plan(**config["plan"])
         paths = SweepPaths(Path(config["out"]), plan.name)
         execution = Execution(**config["execution"])
-        self._reports = run_trial(plan, paths, config["number"], config_from_dict(config["config"]), execution)
+        attempt = paths.trial(config["number"]).attempt(config["attempt"])
+        self._watchdog = watchdog = Watchdog(attempt / HANG, execution.hang_s)
+        self._reports = run_trial(
+            plan,
+            paths,
+            config["number"],
+            config_from_dict(config["config"]),
+            config["attempt"],
+            execution,
+            beat=watchdog.beat,
+        )
 
     def step(self) -> dict[str, Any]:
         """Return the next report."""
-        report = next(self._reports)
+        assert self._watchdog is not None
+        self._watchdog.arm()
+        try:
+            report = next(self._reports)
+        finally:
+            self._watchdog.rest()
+        self._spent = self._spent or report.get("failure") in SPENT
+        reach("report: leaves", trial=report["number"], epochs=len(report["history"]), done=report["done"])
         # As text: Tune flattens nested results on the way to a searcher.
         return {"report": json.dumps(report), "done": report["done"], "epoch": len(report["history"])}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Go on to another trial in the same process."""
+        """Go on to another trial in the same process, unless it is spent."""
+        reach("process: reset")
+        self.cleanup()
+        if self._spent:  # not False: Tune would lose the trial
+            raise SpentProcessError("out of memory before; the next trial gets a fresh process")
         self.setup(new_config)
         return True
+
+    def cleanup(self) -> None:
+        """Leave the trial: where it has not ended, it is saved where it stands."""
+        self._reports.close()
+        if self._watchdog is not None:
+            self._watchdog.close()
+            self._watchdog = None

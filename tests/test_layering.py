@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOORS = {
-    "ray": {"runner.py", "searcher.py", "worker.py"},
+    "ray": {"runner.py", "searcher.py", "scheduler.py", "worker.py"},
     "optuna": {"study.py", "spec.py"},
     "mlflow": {"tracking.py", "serve.py"},
 }

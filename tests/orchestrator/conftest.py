@@ -34,7 +34,7 @@ def bare_plan():
     def planned(configs=(), **changes):
         baseline = configs[0] if configs else TINY
         values = {
-            "version": 202,
+            "version": 302,
             "sweep_id": "0" * 32,
             "name": "bare",
             "question": "Which?",
@@ -43,6 +43,7 @@ def bare_plan():
             "baseline": config_to_dict(baseline),
             "space_code": None if configs else "f" * 64,
             "sampler": "tpe",
+            "early_stopping": None,
             "trials": len(configs),
             "seed": 0,
             "varies": varying(configs),

@@ -22,7 +22,7 @@ from orchestrator.paths import SweepPaths
 from orchestrator.plan import settle
 from orchestrator.trial import Execution, run_trial
 
-EXECUTION = Execution("a test's driver", 10**9)
+EXECUTION = Execution(10**9, report_s=3600)
 
 ROOT = Path(__file__).parents[2]
 HELP_TIMEOUT_S = 0.5
@@ -521,7 +521,8 @@ def test_a_sweep_that_runs_elsewhere_is_refused_with_who_runs_it(space, command,
 def trained(tiny_plan, tiny_config, tmp_path_factory):
     """Return a trial's best-dev checkpoint, and its dev score."""
     paths = SweepPaths(tmp_path_factory.mktemp("trained"), "tiny")
-    *_, last = run_trial(tiny_plan(tiny_config), paths, 0, tiny_config, EXECUTION)
+    paths.trial(0).new_attempt()
+    *_, last = run_trial(tiny_plan(tiny_config), paths, 0, tiny_config, 1, EXECUTION)
     return paths.trial(0).root / last["best"]["checkpoint"], last["best"]["dev_score"]
 
 

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from model.config import config_to_dict
 from orchestrator.driver import Driver
+from orchestrator.failures import Failure
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.study import TrialStudy
 from orchestrator.trial import Execution, run_trial
+from orchestrator.trial_files import failed, write_verdict
 
-EXECUTION = Execution("a test's driver", 10**9)
+EXECUTION = Execution(10**9, report_s=3600)
 
 PATHS = SweepPaths(Path("/runs"), "bare")
 SCORES = st.sampled_from([0.25, 0.5, 0.5000000001, 0.75])
@@ -190,13 +192,13 @@ def test_trials_are_read_from_study_and_folders(tiny_plan, tiny_config, paths):
     study = TrialStudy(paths.study_uri, plan, None)
     driver = Driver(study, paths, lambda _: None)
     proposals = [driver.propose() for _ in range(3)]
-    running = run_trial(plan, paths, 0, configs[0], EXECUTION)
+    assert [(proposal.number, attempt) for proposal, attempt in proposals] == [(0, 1), (1, 1), (2, 1)]
+    running = run_trial(plan, paths, 0, configs[0], 1, EXECUTION)
     driver.record(next(running))
-    *_, completed = run_trial(plan, paths, proposals[1].number, proposals[1].config, EXECUTION)
+    *_, completed = run_trial(plan, paths, 1, configs[1], 1, EXECUTION)
     driver.record(completed)
-    for _ in range(4):
-        paths.trial(2).new_attempt()
-    driver.record(next(run_trial(plan, paths, 2, configs[2], EXECUTION)))
+    write_verdict(paths.trial(2), failed(Failure.DIED, "killed", []))
+    driver.close(2)
 
     records = read_trials(TrialStudy(paths.study_uri, plan, None), paths)
 
@@ -207,7 +209,7 @@ def test_trials_are_read_from_study_and_folders(tiny_plan, tiny_config, paths):
     ]
     assert records[1].best == completed["best"]
     assert records[1].trainable_params == completed["trainable_params"]
-    assert records[2].failure == "infrastructure"
+    assert records[2].failure == "process died"
     assert [r.config for r in records] == plan.configs[:3]
     board = leaderboard(plan, paths, records)
     assert Path(board["rows"][0]["checkpoint"]).is_dir()

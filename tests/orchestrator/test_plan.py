@@ -408,7 +408,7 @@ def test_a_spaces_total_may_be_raised_and_lowered(drafted_space, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{}", "[1]", '{"version": 202}', "{", '{"version": 1}'],
+    ["", "{}", "[1]", '{"version": 302}', "{", '{"version": 1}'],
     ids=["empty", "no keys", "a list", "one key", "cut short", "another version"],
 )
 def test_a_plan_that_cannot_be_read_is_refused_with_what_to_do(drafted, tmp_path, content):

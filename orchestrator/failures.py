@@ -1,0 +1,116 @@
+"""Why trials fail, and how often each reason is forgiven before the trial counts as failed.
+
+What is forgiven leads to another attempt, which goes on from the last saved state. Counts are read from the trial's
+folder alone (attempt-K/end.json), so that a new driver decides as the one before would have.
+"""
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+
+from model.training import DivergedError
+
+LONGEST_WAIT_S = 60.0
+
+
+class Failure(StrEnum):
+    """A class of failure, as the leaderboard, the study and the folders name it."""
+
+    DIVERGED = "diverged"
+    CODE = "code"
+    GPU_MEMORY = "out of GPU memory"
+    MEMORY = "out of memory"
+    """Of the host: Python's own MemoryError, or Ray's monitor killed the process."""
+    HANG = "hang"
+    DIED = "process died"
+    INFRASTRUCTURE = "infrastructure"
+    """A node is not what the plan needs: no GPU where one was promised."""
+    NODE = "node lost"
+    PREEMPTED = "preempted"
+    """The cloud gave notice and took the machine."""
+    DISK = "disk"
+    """Full, read-only, gone: nothing that another attempt mends, and nothing that a trial should fail for."""
+
+
+FORGIVEN: dict[Failure, int | None] = {
+    Failure.DIVERGED: 0,
+    Failure.CODE: 0,
+    Failure.GPU_MEMORY: 0,
+    Failure.MEMORY: 2,
+    Failure.HANG: 1,
+    Failure.DIED: 4,
+    Failure.INFRASTRUCTURE: 4,
+    Failure.NODE: None,
+    Failure.PREEMPTED: None,
+    Failure.DISK: None,
+}
+"""How often a trial may meet each and go on; None: without limit."""
+FRUITLESS = {Failure.DIED, Failure.INFRASTRUCTURE}
+"""Counted only since the last saved state: a process may die any number of times as long as its trial gets on."""
+ALIKE_STOP = 3
+"""So many trials that fail alike in their code, or attempts that the disk ends in a row, stop the sweep."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended that left no verdict."""
+
+    attempt: int
+    failure: Failure
+    error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"failure": str(self.failure), "error": self.error}
+
+
+class InfrastructureError(RuntimeError):
+    """The node lacks what the plan counts on."""
+
+
+class PreemptedError(RuntimeError):
+    """The machine will be taken away; where training stands is saved."""
+
+
+def class_of(error: BaseException) -> Failure:
+    """Return the class of an error that a trial's own code raised."""
+    if isinstance(error, DivergedError):
+        return Failure.DIVERGED
+    if isinstance(error, torch.OutOfMemoryError):
+        return Failure.GPU_MEMORY
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return Failure.MEMORY
+    if isinstance(error, OSError):
+        return Failure.DISK
+    if isinstance(error, PreemptedError):
+        return Failure.PREEMPTED
+    return Failure.INFRASTRUCTURE if isinstance(error, InfrastructureError) else Failure.CODE
+
+
+def told(error: BaseException) -> str:
+    """Return an error in the words that a person reads: its own where it is ours, else with its type."""
+    ours = isinstance(error, DivergedError | InfrastructureError | PreemptedError)
+    return (str(error) if ours else f"{type(error).__name__}: {error}")[:2000]
+
+
+def unforgiven(ends: Sequence[End], saved_by: int) -> End | None:
+    """Return the end by which a trial has failed, None while it may go on.
+
+    `saved_by` is the attempt that wrote the newest whole state, 0 for none.
+    """
+    for failure, forgiven in FORGIVEN.items():
+        since = saved_by if failure in FRUITLESS else 0
+        alike = [end for end in ends if end.failure == failure and end.attempt > since]
+        if forgiven is not None and len(alike) > forgiven:
+            return alike[-1]
+    return None
+
+
+def wait_s(ends: Sequence[End], saved_by: int) -> float:
+    """Return the seconds until the next attempt: 0 for a first loss, then 1, 2, 4 ... while nothing is saved."""
+    fruitless = sum(end.attempt > saved_by and end.failure != Failure.PREEMPTED for end in ends)
+    return min(LONGEST_WAIT_S, 2.0 ** (fruitless - 2)) if fruitless > 1 else 0.0

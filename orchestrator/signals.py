@@ -1,0 +1,47 @@
+"""What Ctrl-C, TERM and HUP do to a sweep: once, it stops with all saved; twice, it leaves at once."""
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+from orchestrator.errors import INTERRUPTED
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Signals:
+    """Use as a context, in the main thread. While `gently` is set the first signal calls it, else it interrupts."""
+
+    def __init__(self) -> None:
+        """Handle nothing yet."""
+        self.asked = False
+        """Whether somebody wants the sweep to stop."""
+        self.gently: Callable[[], None] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Take the signals over."""
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.take()
+        return self
+
+    def take(self) -> None:
+        """Take the signals over again, from a library that installed handlers of its own: ray.init does."""
+        for number in SIGNALS:
+            signal.signal(number, self._handle)
+
+    def __exit__(self, *exception: object) -> None:
+        """Give them back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self.asked:
+            os._exit(INTERRUPTED)  # the guardian ends what was started
+        self.asked = True
+        if self.gently is None:
+            raise KeyboardInterrupt
+        self.gently()
