@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write text under a temporary name in the same folder, flush it to disk, move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_unfinished(path.name))
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -74,7 +75,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     already is replaced. After a crash there is the old folder, the new one, or none: never a part.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_unfinished(folder.name)))
     try:
         reach(f"{_kind(folder)}/: begun", path=str(folder))
         yield temporary
@@ -92,6 +93,26 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _flush_folder(folder.parent)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine that are no more left half-written in a folder, itself only."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        named = re.fullmatch(r"\..+\.([^.]+)\.([0-9]+)\.[^.]+", path.name)
+        if named and named[1] == _host() and not Path(f"/proc/{named[2]}").exists():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _unfinished(name: str) -> str:
+    """Return how the name of a file begins until it is whole: it says who writes it."""
+    return f".{name}.{_host()}.{os.getpid()}."
+
+
+def _host() -> str:
+    return socket.gethostname().partition(".")[0]
 
 
 def share(folder: Path) -> None:
@@ -146,8 +167,12 @@ def read_manifest(folder: Path, *, contents: bool = True) -> dict[str, Any]:
 
 def _kind(path: Path) -> str:
     """Return what a file or folder is, for the name of a failpoint: its name without numbers and hashes."""
-    said = path.name.removeprefix(".")
-    return path.parent.name if re.match(r"[0-9a-f]{32}", said) else re.sub(r"-[0-9a-f-]+$|\.[0-9]{6,}.*", "", said)
+    said = path.name
+    if said.startswith("."):  # unfinished
+        said = re.sub(r"\.[^.]+\.[0-9]+\.[^.]+$", "", said[1:])
+    if said == MANIFEST:
+        return f"{_kind(path.parent)}/{said}"
+    return path.parent.name if re.match(r"[0-9a-f]{12}", said) else re.sub(r"-[0-9-]+$", "", said)
 
 
 def _flush_folder(folder: Path) -> None:

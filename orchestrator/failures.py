@@ -15,6 +15,8 @@ import torch
 from model.training import DivergedError
 
 LONGEST_WAIT_S = 60.0
+PREEMPTED_WAIT_S = 10.0
+"""Where the machine that will be taken is the only one, its trial would come back to it again and again."""
 
 
 class Failure(StrEnum):
@@ -111,6 +113,8 @@ def unforgiven(ends: Sequence[End], saved_by: int) -> End | None:
 
 
 def wait_s(ends: Sequence[End], saved_by: int) -> float:
-    """Return the seconds until the next attempt: 0 for a first loss, then 1, 2, 4 ... while nothing is saved."""
-    fruitless = sum(end.attempt > saved_by and end.failure != Failure.PREEMPTED for end in ends)
+    """Return the seconds until the next attempt: 0 after a first loss, then 1, 2, 4 ... while nothing is saved."""
+    if ends and ends[-1].failure == Failure.PREEMPTED:
+        return PREEMPTED_WAIT_S
+    fruitless = sum(end.attempt > saved_by for end in ends)
     return min(LONGEST_WAIT_S, 2.0 ** (fruitless - 2)) if fruitless > 1 else 0.0

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from model.checkpoint import open_checkpoint, release_weights
-from model.files import DamagedFileError
+from model.files import DamagedFileError, remove_abandoned
 from orchestrator.paths import SweepPaths
 
 
@@ -30,10 +30,15 @@ def release(paths: SweepPaths, board: Mapping[str, Any], kept: Collection[int]) 
 
 
 def remove_leftovers(paths: SweepPaths) -> None:
-    """Remove what killed processes left half-written in the folders of trials that have ended.
+    """Remove what killed processes left half-written: of this machine everywhere, in trials that have ended whoever's.
 
-    Those of open trials stay: after kill -9 of a driver its workers live on for a while, and write.
+    What another machine writes into an open trial stays: after kill -9 of a driver its workers live on for a while.
     """
+    trials = list(paths.root.glob("trials/*"))
+    attempts = [attempt for trial in trials for attempt in trial.glob("attempt-*")]
+    shared = [paths.out, paths.token_cache, paths.encoders, paths.prefix_cache]
+    for folder in [*shared, paths.root, *trials, *attempts]:
+        remove_abandoned(folder)
     for path in paths.root.glob("trials/*/attempt-*/.*"):
         if paths.trial(int(path.parents[1].name)).verdict.is_file():
             shutil.rmtree(path, ignore_errors=True)

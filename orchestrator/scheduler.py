@@ -41,9 +41,12 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         """Tell the searcher how the attempt died: it is asked next what becomes of the trial."""
         del tune_controller
         assert self._searcher is not None
-        text = str(trial.get_error() or "")
+        error = trial.get_error()
         reach("death: noticed")
-        self._searcher.died(trial.trial_id, *death(text))
+        # Ray knows at once that a drained node's process was lost with it, and has no words for it yet.
+        known = Failure.PREEMPTED if getattr(error, "preempted", False) else None
+        failure, text = death(str(error or ""))
+        self._searcher.died(trial.trial_id, known or failure, text)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the live driver out of Tune's pickles."""

@@ -30,6 +30,7 @@ from orchestrator.plan import Draft, Options, Plan, concurrency, draft, settle
 from orchestrator.profiles import choose
 from orchestrator.progress import Progress, mode_for
 from orchestrator.resources import Machine, too_large
+from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
 from orchestrator.spec import LoadedSweep, load_sweep
 from orchestrator.study import TrialStudy
@@ -114,6 +115,7 @@ def _drive(
     signals: Signals,
 ) -> int:
     """Run the sweep whose name is held, or what is left of it."""
+    remove_leftovers(paths)
     if request.new:
         _put_aside(paths)
     plan = settle(paths.plan, drafted.plan)
@@ -201,6 +203,7 @@ def _finish(
     request: Request,
 ) -> int:
     """Bring everything up to date, write and print the leaderboard."""
+    remove_leftovers(paths)
     trials = read_trials(study, paths)
     trouble = _attempt(projection.refresh) or _attempt(lambda: projection.sync(trials))
     board = leaderboard(plan, paths, trials, projection.runs)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from model.config import flatten
+from model.failpoints import reach
 from model.files import write_text
 from orchestrator import paths as places
 from orchestrator.errors import SweepError, UnreachableError
@@ -130,9 +131,12 @@ class Projection:
     def finish(self, board: Mapping[str, Any], verdict: str) -> None:
         """Close the sweep's run with its leaderboard and a description in a few lines."""
         self._client.log_artifact(self._sweep_run, str(self._paths.leaderboard))
+        reach("mlflow: logged leaderboard")
         self._client.set_tag(self._sweep_run, "mlflow.note.content", verdict)
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", f"{board['question']}\n\n{verdict}")
+        reach("mlflow: end sweep")
         self._client.set_terminated(self._sweep_run, "FINISHED")
+        reach("mlflow: ended sweep")
 
     def _find_experiment(self) -> str:
         tasks = [task["name"] for task in self._plan.tasks]
@@ -155,7 +159,10 @@ class Projection:
             found = None
         if found is None:
             tags = {"sweep_id": self._plan.sweep_id, "place": place, view: shown}
-            return str(self._client.create_experiment(self._plan.name, self._artifacts, tags=tags))
+            reach("mlflow: create experiment")
+            created = str(self._client.create_experiment(self._plan.name, self._artifacts, tags=tags))
+            reach("mlflow: created experiment")
+            return created
         if view not in found.tags:
             self._client.set_experiment_tag(found.experiment_id, view, shown)
         return str(found.experiment_id)
@@ -164,12 +171,14 @@ class Projection:
         found = self._search("tags.kind = 'sweep'")
         tags = {"kind": "sweep", "sweep": self._plan.name}
         run = found[0] if found else self._client.create_run(self._experiment, run_name=self._plan.name, tags=tags)
+        reach("mlflow: sweep run is there")
         constants = {k: v for k, v in flatten(self._plan.baseline).items() if k not in self._plan.varies}
         constants |= {"encoder": self._plan.encoder["name"], "data": self._plan.data["source"]}
         constants |= {"profile": self._plan.profile, "trials": self._plan.trials}
         self._client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in constants.items()])
         self._client.log_artifact(run.info.run_id, str(self._paths.plan))
         self._client.log_artifact(run.info.run_id, str(self._paths.data_report))
+        reach("mlflow: described the sweep")
         return str(run.info.run_id)
 
     def _search(self, filter_string: str) -> list[Run]:
@@ -201,7 +210,9 @@ class Projection:
             }
             values |= {f"dev/{task}": score for task, score in entry["scores"].items()}
             metrics += [Metric(key, value, now, entry["epoch"]) for key, value in values.items()]
+        reach("mlflow: log epochs", trial=trial.number, epoch=new[-1]["epoch"])
         self._client.log_batch(run, metrics=metrics)
+        reach("mlflow: logged epochs", trial=trial.number, epoch=new[-1]["epoch"])
         self._logged_epochs[trial.number] = new[-1]["epoch"]
 
     def _create_run(self, trial: TrialRecord) -> str:
@@ -209,7 +220,9 @@ class Projection:
             "kind": "trial", "stage": "search", "sweep": self._plan.name,
             "trial": str(trial.number), "state": "running",
         }  # fmt: skip
+        reach("mlflow: create run", trial=trial.number)
         run = self._client.create_run(self._experiment, run_name=f"{trial.number:04d}", tags=tags)
+        reach("mlflow: created run", trial=trial.number)
         self._runs[trial.number] = run.info.run_id
         return str(run.info.run_id)
 
@@ -217,6 +230,7 @@ class Projection:
         """Log the params that vary; logging an equal one again is harmless."""
         flat = flatten(trial.config)
         self._client.log_batch(run, params=[Param(path, str(flat[path])) for path in self._plan.varies if path in flat])
+        reach("mlflow: described the trial", trial=trial.number)
         self._described.add(trial.number)
 
     def _sync_summary(self, row: Mapping[str, Any]) -> None:
@@ -239,15 +253,19 @@ class Projection:
             now = int(time.time() * 1000)
             self._client.log_batch(self._runs[number], metrics=[Metric(k, v, now, 0) for k, v in changed.items()])
             self._shown[number] = self._shown.get(number, {}) | changed
+            reach("mlflow: logged summary", trial=number)
 
     def _end(self, trial: TrialRecord, *, with_model: bool) -> None:
         run = self._runs[trial.number]
         if trial.state == "completed" and with_model:
             self._log_model(trial, run)
         tags = {"state": trial.state} | ({"failure": f"{trial.failure}: {trial.error}"} if trial.failure else {})
+        reach("mlflow: end", trial=trial.number)
         self._client.log_batch(run, tags=[RunTag(key, value[:5000]) for key, value in tags.items()])
+        reach("mlflow: tagged the end", trial=trial.number)
         self._client.set_terminated(run, "FAILED" if trial.state == "failed" else "FINISHED")
         self._ended.add(trial.number)
+        reach("mlflow: ended", trial=trial.number)
 
     def _log_model(self, trial: TrialRecord, run: str) -> None:
         """Store the best-dev checkpoint as a logged model without a flavour: files, never code."""
@@ -261,8 +279,11 @@ class Projection:
             model = self._client.create_logged_model(
                 self._experiment, name=f"{self._plan.name}-{trial.number:04d}", source_run_id=run
             )
+            reach("mlflow: created model", trial=trial.number)
             self._client.log_model_artifacts(model.model_id, str(folder))
+            reach("mlflow: stored model", trial=trial.number)
             self._client.finalize_logged_model(model.model_id, "READY")
+            reach("mlflow: finished model", trial=trial.number)
         outputs = self._client.get_run(run).outputs
         if outputs is None or not outputs.model_outputs:
             self._client.log_outputs(run, [LoggedModelOutput(model.model_id, step=trial.best["epoch"])])
@@ -286,7 +307,9 @@ class Projection:
             version = self._client.create_model_version(
                 name, f"models:/{models[0].model_id}", self._runs[number], model_id=models[0].model_id
             )
+        reach("mlflow: registered", trial=number)
         self._client.set_registered_model_alias(name, BEST_DEV, version.version)
+        reach("mlflow: named best-dev", trial=number)
         self._registered = number
 
     def _registered_trials(self) -> set[int]:

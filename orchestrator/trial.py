@@ -223,6 +223,8 @@ class _Run:
         try:
             for share in prefix.build(splits, depths_alike(self.plan, self.config, prefix.encoder.config)):
                 self.beat()
+                if (why := self.notice()) is not None:
+                    raise PreemptedError(why)
                 if share < 1 and time.monotonic() - last > PREFIX_REPORTS_S:
                     told, last = True, time.monotonic()
                     yield self._report(prefix=share)

@@ -2,14 +2,17 @@
 
 import json
 import logging
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
 from model.config import config_from_dict
 from model.failpoints import reach
+from orchestrator import spot
 from orchestrator.failures import Failure
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
@@ -19,6 +22,26 @@ from orchestrator.watchdog import Watchdog
 
 SPENT = {Failure.GPU_MEMORY, Failure.MEMORY}
 """Failures after which a process is not used again: what it still holds would make the next trial fail too."""
+
+
+_SPOT: spot.SpotWatcher | None = None
+"""One a process, whatever trials it serves."""
+
+
+def _spot_notice() -> str | None:
+    """Return why the machine will be taken away, once that is known."""
+    return str(_SPOT.notice) if _SPOT is not None and _SPOT.notice is not None else None
+
+
+def _watch_spot() -> None:
+    """Look for the cloud's notice, where there is one to be had; Ray then places nothing more on this node."""
+    global _SPOT  # noqa: PLW0603  (of the process)
+    if _SPOT is None and spot.VARIABLE in os.environ:
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+        context = ray.get_runtime_context()
+        node, client = context.get_node_id(), GcsClient(address=context.gcs_address)
+        _SPOT = spot.watch(lambda notice: spot.drain(client, node, notice))
 
 
 class SpentProcessError(RuntimeError):
@@ -36,6 +59,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
         """Start on a trial; `config` holds plain values: plan, out, number, attempt, execution, config."""
         logging.basicConfig()  # to the worker's log, which Ray keeps
         logging.getLogger("model").setLevel(logging.INFO)
+        _watch_spot()
         plan = Plan(**config["plan"])
         paths = SweepPaths(Path(config["out"]), plan.name)
         execution = Execution(**config["execution"])
@@ -49,6 +73,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
             config["attempt"],
             execution,
             beat=watchdog.beat,
+            notice=_spot_notice,
         )
 
     def step(self) -> dict[str, Any]:
@@ -68,8 +93,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
         """Go on to another trial in the same process, unless it is spent."""
         reach("process: reset")
         self.cleanup()
-        if self._spent:  # not False: Tune would lose the trial
-            raise SpentProcessError("out of memory before; the next trial gets a fresh process")
+        if self._spent or _spot_notice():  # not False: Tune would lose the trial
+            raise SpentProcessError(_spot_notice() or "out of memory before; the next trial gets a fresh process")
         self.setup(new_config)
         return True
 

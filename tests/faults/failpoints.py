@@ -1,0 +1,108 @@
+"""Kills the driver at every failpoint, one at a time, and writes what became of the sweep into docs/failpoints.md.
+
+`make failpoints` (about an hour on two cores). The list of places is what an undisturbed sweep reached.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.faults.checker import lasting, violations
+from tests.faults.lab import Lab
+from tests.tiny import write_data, write_encoder
+
+LONGEST_RECOVERY_S = 60
+
+
+def killed_at(at, hit, folder, twin, template):
+    """Kill a sweep's driver when a place is reached for the hit-th time, run it again; return a row of the table."""
+    lab = Lab(folder, twin.data, twin.encoder, twin.trials, twin.epochs)
+    shutil.copytree(template, lab.out)
+    lab.arm(at, "kill driver", hit)
+    started = time.monotonic()
+    lab.start().wait(300)
+    first = time.monotonic() - started
+    died = lab.fired
+    lab.disarm()
+    code, seconds = lab.run(expect=range(256))
+    found = violations(lab, twin, faults=1)
+    if lasting(lab.board()) != lasting(twin.board()):
+        found["leaderboard"] = ["differs from the undisturbed one"]
+    if not died or code:
+        found["run"] = [f"the fault did not happen ({first:.0f} s)" if not died else f"exit code {code}"]
+    if seconds > LONGEST_RECOVERY_S:
+        found["recovery"] = [f"{seconds:.0f} s"]
+    lab.kill_all()
+    shutil.rmtree(folder, ignore_errors=True)
+    return {"at": at, "hit": hit, "recovery": round(seconds, 1), "violations": found}
+
+
+def main():
+    """Take the places in turn; a line each as it is known, the table at the end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/failpoints.md"))
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--only", default="", help="places whose names hold this")
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    rng = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory(prefix="failpoints-") as temporary:
+        root = Path(temporary)
+        twin, template = undisturbed(root)
+        reached = Counter(line["at"] for line in twin.log())
+        rows = []
+        for number, (at, count) in enumerate(reached.items()):
+            if arguments.only in at:
+                row = killed_at(at, rng.randint(1, count), root / f"lab-{number}", twin, template)
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+    if not arguments.only:
+        arguments.out.write_text(page(rows, arguments.seed), encoding="utf-8")
+    raise SystemExit(any(row["violations"] for row in rows))
+
+
+def undisturbed(root):
+    """Return a lab that ran in peace, and a folder for results whose MLflow store is made already: that takes 5 s."""
+    for name in ("data", "encoder"):
+        (root / name).mkdir()
+    data, encoder = write_data(root / "data"), write_encoder(root / "encoder")
+    twin = Lab(root / "undisturbed", data, encoder, trials=3, epochs=2)
+    twin.run()
+    template = root / "template"
+    template.mkdir()
+    from mlflow import MlflowClient
+
+    MlflowClient(f"sqlite:///{template / 'mlflow.db'}").search_experiments()
+    return twin, template
+
+
+def page(rows, seed):
+    """Return the table as a page of the docs."""
+    longest = max(row["recovery"] for row in rows)
+    bad = sum(bool(row["violations"]) for row in rows)
+    lines = [
+        "# The driver, killed at every failpoint",
+        "",
+        f"Written by `make failpoints`, {time.strftime('%F')}, seed {seed}: a sweep of three tiny configs and two",
+        "epochs, two at once, its driver killed with SIGKILL when the place was reached for the given time, by",
+        "whichever process reached it; then the same command again. Checked each time: the leaderboard's bytes but",
+        "for times, paths and run ids, and I1 to I8 (tests/faults/checker.py). Recovery is the whole second run.",
+        "",
+        f"**{len(rows)} places, {bad} with a violation, longest recovery {longest:.0f} s.**",
+        "",
+        "| place | its n-th time | recovery, s | violations |",
+        "| --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        said = "; ".join(f"{name}: {'; '.join(found)}" for name, found in row["violations"].items()) or "none"
+        lines.append(f"| {row['at']} | {row['hit']} | {row['recovery']:.0f} | {said} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""A sweep to be disturbed: the real command on tiny data, and the log of what its processes did, which never lies.
+
+The log is written by model/failpoints.py, a line a reached place, appended whole before what it announces.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 300
+
+SPACE = '''"""Which of these tiny configs is best?"""
+
+from dataclasses import replace
+
+from model.config import HeadConfig, TrialConfig
+from orchestrator.spec import Sweep
+
+PLAIN = HeadConfig(dropout=0.0)
+BASE = TrialConfig(epochs={epochs}, batch_size=8, learning_rate=3e-3, max_tokens=32, unfrozen_layers=1, heads=PLAIN)
+
+SWEEP = Sweep(
+    question="Which of these tiny configs is best?",
+    baseline=BASE,
+    configs=[replace(BASE, seed=seed, heads=HeadConfig(dropout=0.1 * (seed % 3))) for seed in range({trials})],
+)
+'''
+
+
+@dataclass
+class Lab:
+    """One sweep in a folder of its own."""
+
+    folder: Path
+    data: Path
+    encoder: Path
+    trials: int = 4
+    epochs: int = 3
+    more: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        """Make the folder and the search space."""
+        self.faults.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(SPACE.format(trials=self.trials, epochs=self.epochs), encoding="utf-8")
+
+    @property
+    def faults(self):
+        """Return the folder of the log."""
+        return self.folder / "faults"
+
+    @property
+    def file(self):
+        """Return the search space."""
+        return self.folder / "tiny.py"
+
+    @property
+    def out(self):
+        """Return where results go."""
+        return self.folder / "runs"
+
+    @property
+    def sweep(self):
+        """Return the sweep's folder."""
+        return self.out / "tiny"
+
+    def arm(self, at, do, hit=1, **facts):
+        """Ask for a fault, which happens once."""
+        (self.faults / "fired").unlink(missing_ok=True)
+        said = {"at": at, "do": do, "hit": hit, "facts": facts}
+        (self.faults / "armed").write_text(json.dumps(said), encoding="utf-8")
+
+    def disarm(self):
+        """Ask for no more faults."""
+        (self.faults / "armed").unlink(missing_ok=True)
+
+    @property
+    def fired(self):
+        """Return whether the fault that was asked for happened."""
+        return (self.faults / "fired").exists()
+
+    def log(self):
+        """Return what was reached so far, in order."""
+        path = self.faults / "log"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def start(self, *more, output=subprocess.DEVNULL):
+        """Start the command; it leads a process group of its own, as from a terminal."""
+        line = [sys.executable, "-m", "orchestrator.sweep", str(self.file), "--out", str(self.out), "--json"]
+        line += ["--data", str(self.data), "--encoder", str(self.encoder), "--cpus-per-trial", "1", *self.more, *more]
+        with (self.folder / "output").open("a") as shown:
+            return subprocess.Popen(
+                line,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output if output != subprocess.DEVNULL else shown,
+                stderr=shown,
+                text=True,
+                start_new_session=True,
+                env=os.environ | {"SWEEP_FAULTS": str(self.faults), "OMP_NUM_THREADS": "1"},
+            )
+
+    def run(self, *more, expect=(0,)):
+        """Run the command to its end; return its exit code and the seconds that it took."""
+        started = time.monotonic()
+        process = self.start(*more)
+        code = process.wait(TIMEOUT_S)
+        assert code in expect, f"exit code {code}\n{self.output()[-4000:]}"
+        return code, time.monotonic() - started
+
+    def output(self):
+        """Return what all starts printed."""
+        return (self.folder / "output").read_text(encoding="utf-8")
+
+    def board(self):
+        """Return the leaderboard as it was written."""
+        return json.loads((self.sweep / "leaderboard.json").read_text(encoding="utf-8"))
+
+    def wait_for(self, at, timeout=120, **facts):
+        """Wait until a place is reached, and return the line."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            for line in self.log():
+                if line["at"] == at and all(line.get(key) == value for key, value in facts.items()):
+                    return line
+            time.sleep(0.05)
+        raise TimeoutError(f"{at} was not reached\n{self.output()[-2000:]}")
+
+    def processes(self):
+        """Return the processes that belong to this lab: those that log into its folder."""
+        mark = f"SWEEP_FAULTS={self.faults}".encode()
+        found = []
+        for path in Path("/proc").iterdir():
+            if path.name.isdigit() and int(path.name) != os.getpid():
+                try:
+                    if mark in (path / "environ").read_bytes() and "Z" not in state_of(path):
+                        found.append(int(path.name))
+                except OSError:
+                    continue
+        return found
+
+    def kill_all(self):
+        """End whatever is left, for a test that failed."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                continue
+
+
+def state_of(process):
+    """Return a process's state letter in /proc."""
+    return (process / "stat").read_text().rpartition(")")[2].split()[0]
