@@ -48,6 +48,29 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_sealed(path: Path, what: str | None, value: Mapping[str, Any]) -> None:
+    """Write plain values as JSON with a hash of them, and of `what` they are if that is said; whole or not at all."""
+    write_json(path, {**value, "digest": _seal(what, json.loads(json.dumps(value)))})
+
+
+def _seal(what: str | None, value: Any) -> str:
+    return content_hash(value if what is None else [what, value])
+
+
+def read_sealed(path: Path, what: str | None) -> dict[str, Any]:
+    """Return what was written sealed. Raises FileNotFoundError, or DamagedFileError where it is something else."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+        whole = value.pop("digest") == _seal(what, value)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError(f"{path}: cannot be read ({error})") from error
+    if not whole:
+        raise DamagedFileError(f"{path}: is not what was written; it was changed")
+    return value
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text under a temporary name in the same folder, flush it to disk, move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,9 +154,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], *, without: Collectio
         for path in sorted(folder.iterdir())
         if path.name != MANIFEST and path.name not in without
     }
-    said = {**facts, "files": files}
-    # Through JSON first, so that what is hashed is what will be read.
-    write_json(folder / MANIFEST, {**said, "digest": content_hash(json.loads(json.dumps(said)))})
+    write_sealed(folder / MANIFEST, None, {**facts, "files": files})
 
 
 def read_manifest(folder: Path, *, contents: bool = True) -> dict[str, Any]:
@@ -143,14 +164,12 @@ def read_manifest(folder: Path, *, contents: bool = True) -> dict[str, Any]:
     missing or unreadable, or a file differs from it.
     """
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        digest = manifest.pop("digest")
-        whole = digest == content_hash(manifest)
+        manifest = read_sealed(folder / MANIFEST, None)
         named = {str(name): (str(file["sha256"]), int(file["bytes"])) for name, file in manifest["files"].items()}
+    except DamagedFileError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{folder}: no readable {MANIFEST} ({error}); it cannot be used") from error
-    if not whole:
-        raise DamagedFileError(f"{folder / MANIFEST}: is not what was written; it was changed")
     for name, (expected, size) in named.items():
         path = folder / name
         if path.parent != folder or not path.is_file():

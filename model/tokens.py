@@ -161,11 +161,13 @@ def _write(folder: Path, tokens: PackedTokens) -> None:
             pa.ipc.new_file(sink, table.schema) as file,
         ):
             file.write_table(table, max_chunksize=max(1, len(table)))
-        write_manifest(temporary, {"per_example": tokens.per_example})
+        write_manifest(temporary, {"key": folder.name, "per_example": tokens.per_example})
 
 
 def _read(folder: Path) -> PackedTokens:
     manifest = read_manifest(folder)
+    if manifest.get("key") != folder.name:
+        raise DamagedFileError(f"{folder}: holds other tokens than its name says")
     table = pa.ipc.open_file(pa.memory_map(str(folder / "tokens.arrow"))).read_all()
     ids, types = table["ids"].chunk(0), table["types"].chunk(0)
     return PackedTokens(ids.values.to_numpy(), types.values.to_numpy(), ids.offsets.to_numpy(), manifest["per_example"])

@@ -7,7 +7,7 @@ OUT/NAME/study.db                     which trials exist and how each ended
 OUT/NAME/trials/NNNN/attempt-K/       of the K-th start: started.json, and end.json where it ended without a verdict
   state-EEEE/, state-EEEE-SSSSSS/     all that training goes on from after epoch E, or S steps into the one after it
   best-EEEE/                          the weights that were best on dev, of epoch E, with their predictions
-OUT/NAME/trials/NNNN/verdict.json     how the trial ended; absent while it has not
+OUT/NAME/trials/NNNN/verdict.json     how the trial ended; absent while it has not; verdict.copy.json is the same
 OUT/NAME/leaderboard.json
 """
 
@@ -30,6 +30,11 @@ class TrialPaths:
     def verdict(self) -> Path:
         """Return the file that says how the trial ended."""
         return self.root / "verdict.json"
+
+    @property
+    def verdict_copy(self) -> Path:
+        """Return the same once more: what else follows from it is gone by then."""
+        return self.root / "verdict.copy.json"
 
     @property
     def error(self) -> Path:

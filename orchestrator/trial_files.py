@@ -1,6 +1,7 @@
 """What a trial's folder says: how far it got, how its attempts ended, and how it ended itself."""
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,22 +9,32 @@ from typing import Any
 
 from model.checkpoint import Checkpoint, open_checkpoint
 from model.failpoints import reach
-from model.files import DamagedFileError, write_json
+from model.files import DamagedFileError, read_sealed, write_sealed
 from orchestrator.failures import End, Failure
 from orchestrator.paths import TrialPaths, attempt_number
 
+log = logging.getLogger(__name__)
 STATES_KEPT = 2
 STARTED, END, HANG = "started.json", "end.json", "hang.txt"
 """In an attempt's folder: who works on it; how it ended without a verdict; where it stood when it was given up."""
 
 
 def read_verdict(folder: TrialPaths) -> dict[str, Any] | None:
-    """Return how a trial ended, or None where it has not."""
+    """Return how a trial ended, or None where it has not. Raises DamagedFileError where both its copies are damaged."""
     try:
-        verdict: dict[str, Any] = json.loads(folder.verdict.read_text(encoding="utf-8"))
+        return read_sealed(folder.verdict, _verdict_of(folder))
     except FileNotFoundError:
         return None
-    return verdict
+    except DamagedFileError as error:
+        log.warning("%s; its copy is read", error)
+    try:
+        return read_sealed(folder.verdict_copy, _verdict_of(folder))
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{folder.verdict}: is damaged, and has no copy") from error
+
+
+def _verdict_of(folder: TrialPaths) -> str:
+    return f"verdict of trial {folder.root.name}"
 
 
 def failed(failure: Failure, error: str, history: list[dict[str, Any]]) -> dict[str, Any]:
@@ -34,7 +45,8 @@ def failed(failure: Failure, error: str, history: list[dict[str, Any]]) -> dict[
 def write_verdict(folder: TrialPaths, verdict: Mapping[str, Any]) -> None:
     """Say how a trial ended, and let go of what only its going on needed."""
     reach("verdict: known", trial=folder.root.name, state=verdict["state"])
-    write_json(folder.verdict, verdict)
+    write_sealed(folder.verdict_copy, _verdict_of(folder), verdict)
+    write_sealed(folder.verdict, _verdict_of(folder), verdict)
     kept = verdict["best"]["checkpoint"] if verdict.get("best") else None
     for path in [*_states(folder), *folder.root.glob("attempt-*/best-*")]:
         if str(path.relative_to(folder.root)) != kept:
@@ -48,7 +60,7 @@ def write_verdict(folder: TrialPaths, verdict: Mapping[str, Any]) -> None:
 def write_end(attempt: Path, failure: Failure, error: str) -> None:
     """Say how an attempt ended that left no verdict; the first word stands."""
     if not (attempt / END).exists():
-        write_json(attempt / END, End(attempt_number(attempt), failure, error).to_dict())
+        write_sealed(attempt / END, END, End(attempt_number(attempt), failure, error).to_dict())
 
 
 def read_ends(folder: TrialPaths) -> list[End]:
@@ -59,7 +71,7 @@ def read_ends(folder: TrialPaths) -> list[End]:
     ends = []
     for attempt in folder.attempts():
         try:
-            said = json.loads((attempt / END).read_text(encoding="utf-8"))
+            said = read_sealed(attempt / END, END)
             ends.append(End(attempt_number(attempt), Failure(said["failure"]), said["error"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue
@@ -73,16 +85,27 @@ def saved_by(folder: TrialPaths) -> int:
 
 
 def latest_state(folder: TrialPaths) -> Checkpoint | None:
-    """Return the newest resumable checkpoint that is whole and whose best-dev checkpoint is, over all attempts."""
+    """Return the newest resumable checkpoint that is whole and whose best-dev checkpoint is, over all attempts.
+
+    One that is another trial's is passed by, as one that is damaged: whoever copied it there.
+    """
     for path in reversed(_states(folder)):
         try:
-            state = open_checkpoint(path)
+            state = _state_of(folder, path)
             if state.manifest["best"] is not None:  # none before the first epoch's end
                 open_checkpoint(folder.root / state.manifest["best"]["checkpoint"])
-        except DamagedFileError:
+        except DamagedFileError as error:
+            log.warning("%s; the state before it is gone on from, or the start", error)
             continue
         return state
     return None
+
+
+def _state_of(folder: TrialPaths, path: Path) -> Checkpoint:
+    state = open_checkpoint(path)
+    if state.manifest["trial"] != int(folder.root.name):
+        raise DamagedFileError(f"{path}: is of trial {state.manifest['trial']}")
+    return state
 
 
 def history(folder: TrialPaths) -> list[dict[str, Any]]:

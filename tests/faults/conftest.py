@@ -1,8 +1,9 @@
-"""What the fault tests share: a lab that nothing disturbed, and one to be disturbed."""
+"""What the fault tests share: a lab that nothing disturbed, one to be disturbed, and what a trial stores."""
 
 import pytest
 
 from tests.faults.lab import Lab
+from tests.faults.stored import stored_by_a_trial
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +20,9 @@ def lab(tmp_path, tiny_data, tiny_encoder):
     lab = Lab(tmp_path, tiny_data, tiny_encoder)
     yield lab
     lab.kill_all()
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory, tiny_data, tiny_encoder):
+    """Return, by name, what a trial of two epochs stores."""
+    return stored_by_a_trial(tmp_path_factory.mktemp("stored"), tiny_data, tiny_encoder)
