@@ -59,6 +59,7 @@ class Request:
     cpus_per_trial: float | None
     concurrent: int | None
     prefix_cache_gb: float
+    hang_after: float
     keep_checkpoints: int
     dry_run: bool
     local: bool
@@ -168,7 +169,7 @@ def _run_trials(
             thread.wake()
 
         driver = Driver(study, paths, publish)
-        execution = Execution(int(request.prefix_cache_gb * 1e9))
+        execution = Execution(int(request.prefix_cache_gb * 1e9), hang_s=request.hang_after)
         try:
             if request.local:
                 _run_first(driver, plan, paths, execution)
@@ -208,7 +209,7 @@ def _finish(
     trouble = _attempt(projection.refresh) or _attempt(lambda: projection.sync(trials))
     board = leaderboard(plan, paths, trials, projection.runs)
     write_leaderboard(paths, board)
-    majority = show.majority_score(drafted)
+    majority = show.majority_score(plan, drafted.corpus)
     where = show.place(paths, projection.link, request.tracking_uri)
     show.final(console, plan, paths, board, majority, where)
     open_trials = plan.trials - len(study.ended())

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from model.config import TrialConfig, config_to_dict, flatten
+from model.data import Corpus, DataError, load_corpus
 from model.encoder import BERT_BASE, Encoder
 from model.files import size_text
-from model.tasks import TASKS, majority_scores, overall_score
+from model.tasks import majority_scores, overall_score
 from model.weights import MINILM_SHA256
 from orchestrator.estimate import prefix_cache_sizes
 from orchestrator.paths import SweepPaths
@@ -122,7 +123,7 @@ def _cache(configs: Sequence[TrialConfig], draft: Draft, limit: int) -> str:
 
 
 def final(
-    console: Console, plan: Plan, paths: SweepPaths, board: Mapping[str, Any], majority: float, where: str
+    console: Console, plan: Plan, paths: SweepPaths, board: Mapping[str, Any], majority: float | None, where: str
 ) -> None:
     """Print the leaderboard by rank, the verdict, and where things are; `where` is what `place` gave."""
     console.print()
@@ -178,7 +179,7 @@ def _leaderboard(plan: Plan, paths: SweepPaths, board: Mapping[str, Any]) -> Fit
     return Fitting(columns, rows, expendable, left=["trial"], elsewhere=str(paths.leaderboard))
 
 
-def verdict(board: Mapping[str, Any], majority: float) -> str:
+def verdict(board: Mapping[str, Any], majority: float | None) -> str:
     """Return who won, by how much, and what that is worth, in three lines at most."""
     rows = [row for row in board["rows"] if row["rank"]]
     if not rows:
@@ -189,7 +190,7 @@ def verdict(board: Mapping[str, Any], majority: float) -> str:
     names = zip(titles(board["varies"], ()), board["varies"], strict=True)
     name = ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)
     first = f"Trial {top['trial']:04d} ({name}) has the best dev score, {top['best']:.4f}"
-    first += f"; answering with the majority always scores {majority:.4f}."
+    first += f"; answering with the majority always scores {majority:.4f}." if majority is not None else "."
     if base is None:
         second = "The baseline did not complete."
     elif base is top:
@@ -199,12 +200,16 @@ def verdict(board: Mapping[str, Any], majority: float) -> str:
     return f"{first}\n{second} One seed each: how much of a gap is noise is not known."
 
 
-def majority_score(draft: Draft) -> float:
-    """Return the dev score of answering with the commonest training label always."""
-    scores, tasks = {}, [TASKS[name] for name in draft.corpus]
-    cap = draft.plan.data["max_dev_examples"]
+def majority_score(plan: Plan, corpus: Corpus | None = None) -> float | None:
+    """Return the dev score of answering with the commonest training label always; None where the data are gone."""
+    tasks = plan.task_list()
+    try:
+        corpus = corpus or load_corpus(plan.data["source"], tasks)
+    except DataError:
+        return None
+    scores, cap = {}, plan.data["max_dev_examples"]
     for task in tasks:
-        train, dev = draft.corpus[task.name]["train"], draft.corpus[task.name]["dev"].capped(cap)
+        train, dev = corpus[task.name]["train"], corpus[task.name]["dev"].capped(cap)
         assert train.labels is not None
         assert dev.labels is not None
         scores[task.name] = majority_scores(task, train.labels, dev.labels)

@@ -57,6 +57,9 @@ def sweep(
     prefix_cache_gb: Annotated[
         float, typer.Option(min=0, help="Limit of the frozen layers' cache; 0: compute them at every step.")
     ] = 50.0,
+    hang_after: Annotated[
+        float, typer.Option(min=1, help="Give up a trial's process after so many seconds without a step.")
+    ] = 600.0,
     seed: Annotated[
         int | None,
         typer.Option(min=0, max=2**32 - 1, help="Of every trial, and of the sampler; the file's own, and 0."),
@@ -85,7 +88,8 @@ def sweep(
             settings=settings, trials=trials, max_dev_examples=max_dev_examples, seed=seed or 0, new=new, out=_out(out),
             tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
             cpus_per_trial=cpus_per_trial, concurrent=concurrent,
-            prefix_cache_gb=prefix_cache_gb, keep_checkpoints=keep_checkpoints, dry_run=dry_run, local=local,
+            prefix_cache_gb=prefix_cache_gb, hang_after=hang_after, keep_checkpoints=keep_checkpoints, dry_run=dry_run,
+            local=local,
             as_json=as_json, quiet=quiet,
         )  # fmt: skip
         code = run(request)

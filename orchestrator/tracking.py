@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ logging.getLogger("alembic").setLevel(logging.ERROR)
 
 BEST_DEV = "best-dev"
 FETCH_INTERVAL_S = 1.0
+CLOSE_S = 20.0
+"""Longer than MLflow takes for what is left to say; a server that does not answer is not waited for."""
 OUTS_OWN = "OUT/mlflow.db"
 
 
@@ -74,6 +77,7 @@ class Projection:
         self.uri = uri or places.tracking_uri(paths.out)
         self._artifacts = None if uri else places.artifact_root(paths.out)
         self._client = _client(self.uri)
+        self._lock = threading.Lock()
         self._runs: dict[int, str] = {}
         self._described: set[int] = set()
         self._logged_epochs: dict[int, int] = {}
@@ -101,9 +105,21 @@ class Projection:
         return dict(self._runs)
 
     def refresh(self) -> None:
-        """Learn anew what MLflow has: after a failed call nobody knows whether it took effect."""
-        for run in self._search("tags.kind = 'trial'"):
+        """Learn anew what MLflow has: after a failed call nobody knows whether it took effect.
+
+        A call that took effect and whose answer was lost is sent again by the client: of two runs of one trial the
+        older stays.
+        """
+        with self._alone():
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._runs.clear()
+        for run in sorted(self._search("tags.kind = 'trial'"), key=lambda run: (run.info.start_time, run.info.run_id)):
             number = int(run.data.tags["trial"])
+            if number in self._runs:
+                self._client.delete_run(run.info.run_id)
+                continue
             self._runs[number] = run.info.run_id
             history = self._client.get_metric_history(run.info.run_id, "dev/score")
             self._logged_epochs[number] = max((metric.step for metric in history), default=0)
@@ -115,6 +131,10 @@ class Projection:
 
     def sync(self, trials: Sequence[TrialRecord]) -> None:
         """Bring MLflow up to date with the trials; may be called again at any time, and after any failure."""
+        with self._alone():
+            self._sync(trials)
+
+    def _sync(self, trials: Sequence[TrialRecord]) -> None:
         for trial in trials:
             if trial.number not in self._ended:
                 self._sync_epochs(trial)
@@ -130,6 +150,20 @@ class Projection:
 
     def finish(self, board: Mapping[str, Any], verdict: str) -> None:
         """Close the sweep's run with its leaderboard and a description in a few lines."""
+        with self._alone():
+            self._finish(board, verdict)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the projection: a call of the thread's may be out still, to a server that does not answer."""
+        if not self._lock.acquire(timeout=CLOSE_S):
+            raise UnreachableError(f"MLflow at {masked(self.uri)} has not answered for {CLOSE_S:.0f} s")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _finish(self, board: Mapping[str, Any], verdict: str) -> None:
         self._client.log_artifact(self._sweep_run, str(self._paths.leaderboard))
         reach("mlflow: logged leaderboard")
         self._client.set_tag(self._sweep_run, "mlflow.note.content", verdict)
@@ -168,7 +202,9 @@ class Projection:
         return str(found.experiment_id)
 
     def _find_sweep_run(self) -> str:
-        found = self._search("tags.kind = 'sweep'")
+        found = sorted(self._search("tags.kind = 'sweep'"), key=lambda run: (run.info.start_time, run.info.run_id))
+        for doubled in found[1:]:
+            self._client.delete_run(doubled.info.run_id)
         tags = {"kind": "sweep", "sweep": self._plan.name}
         run = found[0] if found else self._client.create_run(self._experiment, run_name=self._plan.name, tags=tags)
         reach("mlflow: sweep run is there")
@@ -365,10 +401,10 @@ class ProjectionThread:
         self._wake.set()
 
     def close(self) -> None:
-        """Stop the thread after the sync it is in."""
+        """Stop the thread after the sync it is in, or leave it behind where that takes too long."""
         self._stop.set()
         self._wake.set()
-        self._thread.join()
+        self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
         while not self._stop.is_set():

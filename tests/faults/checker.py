@@ -92,7 +92,7 @@ def agreement(study, verdicts, count):
 
 def in_mlflow(lab, plan, verdicts, found):
     """I2, I4, I5: each trial has one run, which has ended as it did, with every epoch once."""
-    uri = tracking_uri(lab.out)
+    uri = lab.mlflow or tracking_uri(lab.out)
     client = MlflowClient(uri, registry_uri=uri)
     experiments = client.search_experiments(filter_string=f"name = '{plan.name}'")
     if len(experiments) != 1:

@@ -43,6 +43,9 @@ class Lab:
     trials: int = 4
     epochs: int = 3
     more: list[str] = field(default_factory=list)
+    mlflow: str | None = None
+    """The MLflow server, where it is not the file under OUT."""
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         """Make the folder and the search space."""
@@ -102,7 +105,7 @@ class Lab:
                 stderr=shown,
                 text=True,
                 start_new_session=True,
-                env=os.environ | {"SWEEP_FAULTS": str(self.faults), "OMP_NUM_THREADS": "1"},
+                env=os.environ | {"SWEEP_FAULTS": str(self.faults), "OMP_NUM_THREADS": "1"} | self.environment,
             )
 
     def run(self, *more, expect=(0,)):
