@@ -27,7 +27,7 @@ def violations(lab, twin=None, faults=0, *, again=True):
 
     With `again` False the costly part of I3, evaluating every best model once more, is left out.
     """
-    paths = SweepPaths(lab.out, "tiny")
+    paths = SweepPaths(lab.out, lab.name)
     plan = read_plan(paths.plan)
     study = TrialStudy(paths.study_uri, plan, None)
     trials = study._study.get_trials()
@@ -133,7 +133,7 @@ def final_weights(log, epochs):
 def same_weights(lab, twin, verdicts):
     """I6: final weights and the whole history equal the undisturbed run's."""
     ours, theirs = final_weights(lab.log(), lab.epochs), final_weights(twin.log(), twin.epochs)
-    paths = SweepPaths(twin.out, "tiny")
+    paths = SweepPaths(twin.out, twin.name)
     for number, verdict in verdicts.items():
         if ours[number] != theirs[number]:
             yield f"trial {number}: weights {ours[number]}, undisturbed {theirs[number]}"
@@ -154,7 +154,7 @@ def leftovers(lab):
         time.sleep(0.1)
     for pid in left:
         yield f"process {pid}: {Path(f'/proc/{pid}/cmdline').read_bytes()[:100]!r}"
-    kept = {".ray-token", ".tiny.lock", ".tiny.holder"}
+    kept = {".ray-token", f".{lab.name}.lock", f".{lab.name}.holder"}
     for path in lab.out.rglob(".*"):
         if path.name not in kept and "ray" not in path.relative_to(lab.out).parts:
             yield f"file {path.relative_to(lab.out)}"
@@ -181,10 +181,10 @@ def redone(lab, faults):
         yield f"{total} steps were taken again after {faults} faults, an epoch has {steps}"
 
 
-def lasting(board):
-    """Return a leaderboard without times, paths and run ids: what two equal sweeps have in common, as bytes."""
+def lasting(board, name=None):
+    """Return a leaderboard without times, paths and run ids, as bytes: what two equal sweeps have in common."""
     rows = [
         {k: v for k, v in row.items() if k not in ("train_seconds", "checkpoint", "mlflow_run")}
         for row in board["rows"]
     ]
-    return json.dumps({**board, "rows": rows}).encode()
+    return json.dumps({**board, "sweep": name or board["sweep"], "rows": rows}).encode()

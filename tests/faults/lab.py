@@ -43,6 +43,7 @@ class Lab:
     trials: int = 4
     epochs: int = 3
     more: list[str] = field(default_factory=list)
+    name: str = "tiny"
     mlflow: str | None = None
     """The MLflow server, where it is not the file under OUT."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class Lab:
     @property
     def sweep(self):
         """Return the sweep's folder."""
-        return self.out / "tiny"
+        return self.out / self.name
 
     def arm(self, at, do, hit=1, **facts):
         """Ask for a fault, which happens once."""

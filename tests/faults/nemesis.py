@@ -1,4 +1,4 @@
-"""A sweep under random faults until it is done, then the invariants: `make faults` (ten minutes), `make soak` (an hour).
+"""A sweep under random faults until it is done, then the invariants: `make faults` (10 min), `make soak` (an hour).
 
 The seed is printed; the same seed draws the same faults, at times that the machine decides. Trials are tiny, all else
 is real: processes, signals, Ray, an MLflow server, databases, files.

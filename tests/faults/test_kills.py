@@ -1,0 +1,176 @@
+"""Real processes under real faults, a few of each kind; `make failpoints`, `make faults`, `make soak` do the rest."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from orchestrator.paths import SweepPaths
+from orchestrator.trial_files import read_ends, read_verdict
+from tests.faults.checker import lasting, violations
+from tests.faults.lab import Lab
+
+pytestmark = pytest.mark.slow
+
+
+def assert_nothing_lost(lab, twin, faults=1):
+    """Hold a lab to the invariants, and to the leaderboard of the one that ran in peace."""
+    assert violations(lab, twin, faults) == {}
+    assert lasting(lab.board()) == lasting(twin.board())
+
+
+@pytest.mark.parametrize(
+    ("at", "hit"),
+    [("study: asked", 2), ("state/: filled", 3), ("mlflow: created run", 2), ("verdict.json: in place", 1)],
+)
+def test_a_driver_killed_anywhere_loses_nothing(lab, undisturbed, at, hit):
+    """Killed when the place is reached, by whichever process, and run again: the same leaderboard."""
+    lab.arm(at, "kill driver", hit)
+    lab.start().wait(120)
+    assert lab.fired
+    lab.disarm()
+
+    lab.run()
+
+    assert_nothing_lost(lab, undisturbed)
+
+
+def test_workers_that_die_hurt_no_innocent_trial(lab, undisturbed):
+    """In a step, at a write, idle after a last report, in a reset: each time a fresh process goes on."""
+    process = lab.start()
+    for at in ("step: taken", "state/: filled", "report: leaves", "process: reset"):
+        lab.arm(
+            at, "kill", 1 + sum(line["at"] == at for line in lab.log()), **({"done": True} if "leaves" in at else {})
+        )
+        while not lab.fired and process.poll() is None:
+            time.sleep(0.02)
+        assert lab.fired, at
+    lab.disarm()
+
+    assert process.wait(120) == 0
+
+    assert_nothing_lost(lab, undisturbed, faults=4)
+
+
+@pytest.mark.parametrize("fault", ["disk full", "out of memory", "exit 139"])
+def test_a_fault_that_another_attempt_mends_is_forgiven(lab, undisturbed, fault):
+    """The trial is taken up again from its last state; what happened stands in the attempt's folder."""
+    lab.arm("state/: filled", fault, 4)
+
+    lab.run()
+
+    assert lab.fired
+    ends = [end for number in range(lab.trials) for end in read_ends(SweepPaths(lab.out, "tiny").trial(number))]
+    expected = {"disk full": "disk", "out of memory": "out of memory", "exit 139": "process died"}[fault]
+    assert [end.failure for end in ends] == [expected]
+    assert_nothing_lost(lab, undisturbed)
+
+
+def test_a_trial_without_gpu_memory_fails_alone_and_its_process_is_not_used_again(lab, undisturbed):
+    """It is not tried again; the other trials end as if it had not been there, in other processes."""
+    lab.arm("step: taken", "out of GPU memory", 5)
+
+    lab.run(expect=(3,))
+
+    paths = SweepPaths(lab.out, "tiny")
+    verdicts = [read_verdict(paths.trial(number)) for number in range(lab.trials)]
+    (bad,) = [number for number, verdict in enumerate(verdicts) if verdict["state"] == "failed"]
+    assert verdicts[bad]["failure"] == "out of GPU memory"
+    steps = [line for line in lab.log() if line["at"] == "step: taken"]
+    spent = {line["pid"] for line in steps if line["trial"] == bad}
+    assert all(
+        line["pid"] not in spent for line in steps if line["time"] > max(s["time"] for s in steps if s["trial"] == bad)
+    )
+    found = violations(lab, undisturbed, 1)
+    assert found.keys() <= {"I6"}
+    assert all(text.startswith(f"trial {bad}:") for text in found.get("I6", []))
+
+
+@pytest.mark.parametrize("fault", ["hang", "stop"])
+def test_a_process_in_which_nothing_moves_is_given_up(lab, undisturbed, fault):
+    """Asleep, it ends itself and says where it stood; stopped, the driver ends it. The trial goes on elsewhere."""
+    lab.arm("step: taken", fault, 30)
+    process = lab.start("--hang-after", "6")
+    while not lab.fired and process.poll() is None:
+        time.sleep(0.05)
+    fired = time.monotonic()
+
+    assert process.wait(120) == 0
+
+    assert time.monotonic() - fired < 60
+    paths = SweepPaths(lab.out, "tiny")
+    ends = [(number, end) for number in range(lab.trials) for end in read_ends(paths.trial(number))]
+    assert [end.failure for _, end in ends] == ["hang"]
+    if fault == "hang":
+        number, end = ends[0]
+        assert "_fail" in (paths.trial(number).attempt(end.attempt) / "hang.txt").read_text(encoding="utf-8")
+    assert_nothing_lost(lab, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("signals", "within"),
+    [([signal.SIGINT], 30), ([signal.SIGTERM], 30), ([signal.SIGHUP], 30), ([signal.SIGINT, signal.SIGINT], 6)],
+    ids=["Ctrl-C", "TERM", "HUP", "Ctrl-C twice"],
+)
+def test_signals_stop_a_sweep_with_all_saved_and_nobody_left(lab, undisturbed, signals, within):
+    """The exit code is 130, no process stays, and the same command goes on without a step taken twice."""
+    process = lab.start()
+    lab.wait_for("state: saved")
+    started = time.monotonic()
+    for number in signals:
+        os.killpg(process.pid, number)
+        time.sleep(0.3)
+
+    assert process.wait(60) == 130
+
+    assert time.monotonic() - started < within
+    while lab.processes() and time.monotonic() - started < within + 5:
+        time.sleep(0.1)
+    assert lab.processes() == []
+    lab.run()
+    assert_nothing_lost(lab, undisturbed)
+    if len(signals) == 1:
+        taken = [(line["trial"], line["epoch"], line["step"]) for line in lab.log() if line["at"] == "step: taken"]
+        evaluated = {key for key in taken if key[2] == max(step for *_, step in taken)}  # told once a batch
+        assert all(taken.count(key) == 1 for key in set(taken) - evaluated)
+        assert "the same command continues" in lab.output().lower()
+
+
+def test_code_that_fails_alike_thrice_stops_the_sweep_with_its_reason(tmp_path, tiny_data, tiny_encoder):
+    """A data file that goes while the sweep runs is wrong for all trials: exit 1, the reason, and the rest is open."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in tiny_data.iterdir():
+        (data / path.name).write_bytes(path.read_bytes())
+    lab = Lab(tmp_path / "lab", data, tiny_encoder, trials=8)
+    process = lab.start()
+    lab.wait_for("study: handed out")
+    with (data / "quora-dev.csv").open("a", encoding="utf-8") as file:
+        file.write("99\tadded\thow is it ?\twhy is it ?\t0.0\n")
+
+    assert process.wait(120) == 1
+
+    assert "error: the sweep was stopped: 3 attempts ended alike (code)" in lab.output()
+    assert "changed since the sweep was planned" in lab.output()
+    assert "the same command continues" in lab.output()
+    lab.kill_all()
+
+
+def test_an_early_stopped_sweep_that_is_killed_ends_whole(lab):
+    """Adaptive decisions differ with the order of results; each trial still has one end, and everything agrees."""
+    text = lab.file.read_text(encoding="utf-8")
+    text = text.replace("    configs=", "    early_stopping=Halving(first=1, factor=2),\n    configs=")
+    lab.file.write_text(
+        text.replace("import Sweep", "import Sweep\nfrom orchestrator.halving import Halving"), encoding="utf-8"
+    )
+    lab.arm("study: decided", "kill driver", 2)
+    lab.start().wait(120)
+    assert lab.fired
+    lab.disarm()
+
+    lab.run()
+
+    assert violations(lab, None, 1) == {}
+    states = {row["state"] for row in lab.board()["rows"]}
+    assert states == {"completed", "pruned"}

@@ -1,0 +1,108 @@
+"""An MLflow that is gone, silent, slow or wrong costs the sweep nothing, and has everything afterwards, once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.faults.checker import lasting, violations
+from tests.faults.lab import ROOT, Lab
+from tests.faults.proxy import Proxy
+from tests.faults.servers import MlflowServer
+
+pytestmark = pytest.mark.slow
+OUTAGE_S = float(os.environ.get("SWEEP_OUTAGE_S", "6"))
+"""So long in `make test`; `make outages` takes a minute each."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Return a running MLflow."""
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    server.start()
+    yield server
+    server.kill()
+
+
+def outage(name, server, proxy):
+    """Return how an outage begins and how it ends."""
+    if name == "killed":
+        return server.kill, server.start
+    if name == "paused":
+        return lambda: server.signal(signal.SIGSTOP), lambda: server.signal(signal.SIGCONT)
+    return lambda: setattr(proxy, "mode", name), lambda: setattr(proxy, "mode", "pass")
+
+
+@pytest.mark.parametrize("name", ["killed", "paused", "hole", "reset", "error", "garbage"])
+def test_an_outage_in_mid_sweep_loses_and_doubles_nothing(tmp_path, tiny_data, tiny_encoder, server, undisturbed, name):
+    """The trials go on meanwhile; when MLflow is back it has every epoch of every trial, once."""
+    proxy = Proxy(server.port)
+    lab = Lab(tmp_path, tiny_data, tiny_encoder, more=["--tracking-uri", proxy.uri, "--name", f"tiny{name}"])
+    lab.name, lab.mlflow = f"tiny{name}", server.uri
+    begin, end = outage(name, server, proxy)
+    process = lab.start()
+    try:
+        lab.wait_for("mlflow: described the sweep")
+        begin()
+        lab.wait_for("study: told")
+        trained = time.monotonic()
+        while time.monotonic() - trained < OUTAGE_S or ended(lab) < lab.trials:
+            assert time.monotonic() - trained < OUTAGE_S + 60
+            time.sleep(0.1)
+        end()
+        code = process.wait(240)
+        if code == 4:  # it was away when the sweep ended: the same command brings it up to date
+            assert "the same command brings it up to date" in lab.output()
+            lab.run()
+        else:
+            assert code == 0
+    finally:
+        end() if process.poll() is None else None
+        proxy.close()
+        lab.kill_all()
+    assert violations(lab, undisturbed) == {}
+    assert lasting(lab.board(), undisturbed.board()["sweep"]) == lasting(undisturbed.board())
+
+
+def ended(lab):
+    """Return how many trials the study has been told the end of."""
+    return sum(line["at"] == "study: told" for line in lab.log())
+
+
+def test_mlflow_away_at_the_start_is_an_error_before_any_work(tmp_path, tiny_data, tiny_encoder):
+    """Nobody listens: exit code 4 within 15 s of the look, no trial."""
+    lab = Lab(tmp_path, tiny_data, tiny_encoder, more=["--tracking-uri", "http://127.0.0.1:9"])
+
+    _, seconds = lab.run(expect=(4,))
+
+    assert seconds < 40
+    assert "does not answer" in lab.output()
+    assert not any(line["at"] == "attempt: created" for line in lab.log())
+
+
+def test_a_sweep_is_written_into_mlflow_anew_by_one_command(undisturbed, server):
+    """Into a store that has never heard of it, everything comes once; a second time changes nothing."""
+    line = [sys.executable, "-m", "orchestrator.rebuild", "tiny", "--out", str(undisturbed.out)]
+    line += ["--tracking-uri", server.uri]
+    before = lasting(undisturbed.board())
+    try:
+        for _ in range(2):
+            done = subprocess.run(
+                [*line, "--tracking-uri", server.uri],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            assert "4 trials of tiny are in MLflow" in done.stdout
+        undisturbed.mlflow = server.uri
+        assert violations(undisturbed) == {}
+        assert lasting(undisturbed.board()) == before
+    finally:
+        undisturbed.mlflow = None
+        (undisturbed.sweep / "tracking.txt").write_text("OUT/mlflow.db\n", encoding="utf-8")
