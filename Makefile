@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
 
-.PHONY: sweep test quick check types layering format mlflow bench bench-gpu sample lock clean help
+.PHONY: sweep test quick check types layering format mlflow bench bench-gpu failpoints faults soak corruptions outages sample lock clean help
 
 help:  ## the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,21 @@ bench: $(STAMP)  ## what a step and a sweep cost beside what people write (half 
 
 bench-gpu: $(STAMP)  ## the same on a GPU, and exp4 on data of the study's sizes
 	@$(PY) -m benchmarks.gpu $(if $(DATA),--data $(DATA))
+
+failpoints: $(STAMP)  ## kills the driver at every failpoint, one at a time; writes docs/failpoints.md (about an hour)
+	@$(PY) -m tests.faults.failpoints $(if $(SEED),--seed $(SEED))
+
+faults: $(STAMP)  ## a sweep under random faults, then the invariants (10 minutes; SEED=N)
+	@$(PY) -m tests.faults.nemesis --seconds 420 --trials 60 $(if $(SEED),--seed $(SEED))
+
+soak: $(STAMP)  ## 500 trials under random faults, on a cluster of three nodes that get lost too (about an hour; SEED=N)
+	@$(PY) -m tests.faults.nemesis --seconds 2400 --trials 500 --nodes 3 $(if $(SEED),--seed $(SEED))
+
+corruptions: $(STAMP)  ## 10,000 changes of what is stored, none of which may be accepted
+	@SWEEP_CORRUPTIONS=10000 $(PY) -m pytest -s tests/faults/test_corruption.py
+
+outages: $(STAMP)  ## MLflow killed, paused, black-holed and wrong for a minute each (about 15 minutes)
+	@SWEEP_OUTAGE_S=60 $(PY) -m pytest tests/faults/test_mlflow.py
 
 sample: $(STAMP)  ## writes the bundled sample again (the same bytes)
 	@$(PY) scripts/make_sample.py model/sample

@@ -42,23 +42,26 @@ def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_
     from model.files import size_text
     from model.prefix_cache import PrefixCache
     from orchestrator.errors import SweepError
+    from orchestrator.hold import hold, leased
     from orchestrator.leaderboard import read_trials
     from orchestrator.paths import SweepPaths
     from orchestrator.plan import read_plan
     from orchestrator.retention import remove_leftovers
-    from orchestrator.session import hold
     from orchestrator.study import TrialStudy
     from orchestrator.tracking import Projection, require_same_store
 
     paths = SweepPaths(out, name)
     if not paths.plan.is_file():
         raise SweepError(f"{paths.root}: no such sweep; see --out")
-    with hold(paths, "clean it when that one ends"):
+    advice = "clean it when that one ends"
+    with hold(paths, advice):
         require_same_store(paths, tracking_uri)
         plan = read_plan(paths.plan)
+        study = TrialStudy(paths.study_uri, plan, None)
         before = _weights(paths.root)
-        remove_leftovers(paths)
-        Projection(plan, paths, tracking_uri, keep).sync(read_trials(TrialStudy(paths.study_uri, plan, None), paths))
+        with leased(study, advice):
+            remove_leftovers(paths)
+            Projection(plan, paths, tracking_uri, keep).sync(read_trials(study, paths))
         after = _weights(paths.root)
         freed = sum(before.values()) - sum(after.values())
         numbers = sorted({path.relative_to(paths.root).parts[1] for path in after})

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from model.config import config_to_dict
 from model.failpoints import reach
-from orchestrator.failures import ALIKE_STOP, Failure, unforgiven, wait_s
+from orchestrator.failures import ALIKE, ALIKE_STOP, Failure, unforgiven, wait_s
 from orchestrator.paths import SweepPaths, TrialPaths, attempt_number
 from orchestrator.study import Proposal, TrialStudy
 from orchestrator.trial_files import (
@@ -89,7 +89,7 @@ class Driver:
             self.close(number)
         else:
             told = {key: report[key] for key in ("history", "best", "resumed") if key in report}
-            self._alike = Counter({key: count for key, count in self._alike.items() if key[0] != Failure.DISK})
+            self._alike = Counter({key: count for key, count in self._alike.items() if key[0] == Failure.CODE})
             self._publish({"event": "epoch", "trial": number, **told})
             if not self._study.goes_on(number, len(report["history"])):
                 self._settled(number)
@@ -125,11 +125,15 @@ class Driver:
                 {"event": "interrupted", "trial": number, "failure": str(ends[-1].failure), "error": ends[-1].error}
                 | {"wait": wait}
             )
-            self._count(ends[-1].failure, ends[-1].error if ends[-1].failure == Failure.DISK else "")
+            self._count(ends[-1].failure, ends[-1].error)
+
+    def stop(self, trouble: object) -> None:
+        """Start no further trial, for a reason."""
+        self.trouble = self.trouble or str(trouble)
 
     def silent(self, seconds: float) -> list[int]:
         """Return the trials that have reported before, and of which nothing was heard for so long."""
-        return [number for number, heard in self._heard.items() if self._clock() - heard > seconds]
+        return [number for number, heard in list(self._heard.items()) if self._clock() - heard > seconds]
 
     def _settled(self, number: int) -> bool:
         """Record how a trial ended, if its folder or the study knows; return whether they do."""
@@ -165,7 +169,7 @@ class Driver:
 
     def _count(self, failure: str, error: str) -> None:
         """Stop the sweep where trials fail alike: what is wrong is wrong for all of them."""
-        if failure not in (Failure.CODE, Failure.DISK):
+        if failure not in ALIKE:
             return
         self._alike[failure, error] += 1
         if self._alike[failure, error] >= ALIKE_STOP and self.trouble is None:

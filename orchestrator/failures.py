@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
+from model.data import DataError
 from model.training import DivergedError
+from model.weights import EncoderError
 
 LONGEST_WAIT_S = 60.0
 PREEMPTED_WAIT_S = 10.0
@@ -36,6 +38,8 @@ class Failure(StrEnum):
     """The cloud gave notice and took the machine."""
     DISK = "disk"
     """Full, read-only, gone: nothing that another attempt mends, and nothing that a trial should fail for."""
+    INPUT = "input changed"
+    """Data or encoder are gone, or are not those that were planned; the same holds."""
 
 
 FORGIVEN: dict[Failure, int | None] = {
@@ -49,12 +53,14 @@ FORGIVEN: dict[Failure, int | None] = {
     Failure.NODE: None,
     Failure.PREEMPTED: None,
     Failure.DISK: None,
+    Failure.INPUT: None,
 }
 """How often a trial may meet each and go on; None: without limit."""
 FRUITLESS = {Failure.DIED, Failure.INFRASTRUCTURE}
 """Counted only since the last saved state: a process may die any number of times as long as its trial gets on."""
+ALIKE = {Failure.CODE, Failure.DISK, Failure.INPUT}
 ALIKE_STOP = 3
-"""So many trials that fail alike in their code, or attempts that the disk ends in a row, stop the sweep."""
+"""So many trials that fail alike in their code stop the sweep, or attempts in a row that disk or input end alike."""
 
 
 @dataclass(frozen=True)
@@ -74,28 +80,37 @@ class InfrastructureError(RuntimeError):
     """The node lacks what the plan counts on."""
 
 
+class InputChangedError(RuntimeError):
+    """Data are not those that were planned."""
+
+
 class PreemptedError(RuntimeError):
     """The machine will be taken away; where training stands is saved."""
 
 
+_CLASSES: list[tuple[type[Exception] | tuple[type[Exception], ...], Failure]] = [
+    (DivergedError, Failure.DIVERGED),
+    (torch.OutOfMemoryError, Failure.GPU_MEMORY),
+    (MemoryError, Failure.MEMORY),
+    ((InputChangedError, DataError, EncoderError), Failure.INPUT),
+    (OSError, Failure.DISK),
+    (PreemptedError, Failure.PREEMPTED),
+    (InfrastructureError, Failure.INFRASTRUCTURE),
+]
+
+
 def class_of(error: BaseException) -> Failure:
     """Return the class of an error that a trial's own code raised."""
-    if isinstance(error, DivergedError):
-        return Failure.DIVERGED
-    if isinstance(error, torch.OutOfMemoryError):
-        return Failure.GPU_MEMORY
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return Failure.MEMORY
-    if isinstance(error, OSError):
-        return Failure.DISK
-    if isinstance(error, PreemptedError):
-        return Failure.PREEMPTED
-    return Failure.INFRASTRUCTURE if isinstance(error, InfrastructureError) else Failure.CODE
+    return next((failure for kinds, failure in _CLASSES if isinstance(error, kinds)), Failure.CODE)
 
 
 def told(error: BaseException) -> str:
     """Return an error in the words that a person reads: its own where it is ours, else with its type."""
-    ours = isinstance(error, DivergedError | InfrastructureError | PreemptedError)
+    ours = isinstance(
+        error, DivergedError | InfrastructureError | PreemptedError | InputChangedError | DataError | EncoderError
+    )
     return (str(error) if ours else f"{type(error).__name__}: {error}")[:2000]
 
 

@@ -12,6 +12,7 @@ from model.files import canonical_json
 from model.prefix_cache import PrefixCache
 from model.training import TaskData, prepare
 from model.weights import EncoderSource
+from orchestrator.failures import InputChangedError
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 
@@ -69,5 +70,5 @@ def _material(plan_json: str, paths: SweepPaths) -> Material:
     for task, splits in corpus.items():
         for name, split in splits.items():
             if split.content_hash() != plan.data["content"][f"{task}/{name}"]:
-                raise ValueError(f"{split.source}: changed since the sweep was planned")
+                raise InputChangedError(f"{split.source}: changed since the sweep was planned")
     return Material(encoder, corpus, PrefixCache(paths.prefix_cache))

@@ -37,27 +37,29 @@ def rebuild(
 def _rebuild(name: str, out: Path, tracking_uri: str | None) -> None:
     from orchestrator import show
     from orchestrator.errors import SweepError
+    from orchestrator.hold import hold, leased
     from orchestrator.leaderboard import leaderboard, read_trials, write_leaderboard
     from orchestrator.paths import SweepPaths
     from orchestrator.plan import read_plan
-    from orchestrator.session import hold
     from orchestrator.study import TrialStudy
     from orchestrator.tracking import Projection, require_same_store
 
     paths = SweepPaths(out, name)
     if not paths.plan.is_file():
         raise SweepError(f"{paths.root}: no such sweep; see --out")
-    with hold(paths, "rebuild it when that one ends: a running sweep keeps MLflow up to date itself"):
+    advice = "rebuild it when that one ends: a running sweep keeps MLflow up to date itself"
+    with hold(paths, advice):
         require_same_store(paths, tracking_uri)
         plan = read_plan(paths.plan)
         study = TrialStudy(paths.study_uri, plan, None)
-        projection = Projection(plan, paths, tracking_uri)
-        trials = read_trials(study, paths)
-        projection.sync(trials)
-        board = leaderboard(plan, paths, trials, projection.runs)
-        if not study.running() and len(trials) >= plan.trials:
-            write_leaderboard(paths, board)
-            projection.finish(board, show.verdict(board, show.majority_score(plan)))
+        with leased(study, advice):
+            projection = Projection(plan, paths, tracking_uri)
+            trials = read_trials(study, paths)
+            projection.sync(trials)
+            board = leaderboard(plan, paths, trials, projection.runs)
+            if not study.running() and len(trials) >= plan.trials:
+                write_leaderboard(paths, board)
+                projection.finish(board, show.verdict(board, show.majority_score(plan)))
         print(f"{len(trials)} trials of {name} are in MLflow: {projection.link}")
 
 

@@ -1,30 +1,28 @@
 """One run of the sweep command: plan, lock, study, tracking, trials, leaderboard, in this order."""
 
-import contextlib
 import json
 import os
 import shlex
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from model.data import report as data_report
 from model.encoder_store import keep_encoder
-from model.failpoints import DRIVER, reach
 from model.files import write_json
 from orchestrator import errors, ray_environment, show
 from orchestrator.console import console as console_for
 from orchestrator.console import say
 from orchestrator.driver import Driver
-from orchestrator.errors import RunningElsewhereError, SweepError
+from orchestrator.errors import SweepError
+from orchestrator.hold import hold, leased
 from orchestrator.leaderboard import leaderboard, read_trials, write_leaderboard
+from orchestrator.lease import LeaseKeeper
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Options, Plan, concurrency, draft, settle
 from orchestrator.profiles import choose
@@ -126,11 +124,27 @@ def _drive(
     if not paths.data_report.exists():
         write_json(paths.data_report, data_report(drafted.corpus, drafted.encoder.tokenizer()))
     study = TrialStudy(paths.study_uri, plan, loaded.sweep.space)
+    with leased(study) as lease:
+        return _run_leased(request, drafted, plan, machine, why, paths, console, study, lease, signals)
+
+
+def _run_leased(
+    request: Request,
+    drafted: Draft,
+    plan: Plan,
+    machine: Machine,
+    why: str,
+    paths: SweepPaths,
+    console: Console,
+    study: TrialStudy,
+    lease: LeaseKeeper,
+    signals: Signals,
+) -> int:
     projection = Projection(plan, paths, request.tracking_uri, request.keep_checkpoints)
     at_once = concurrency(plan, machine, request.concurrent)
     console.print(show.header(plan, machine, at_once, why), soft_wrap=True)
     console.print(show.place(paths, projection.link, request.tracking_uri), soft_wrap=True)
-    trouble = _run_trials(request, plan, paths, study, projection, machine, at_once, signals)
+    trouble = _run_trials(request, plan, paths, study, projection, machine, at_once, lease, signals)
     if trouble is not None:
         say(f"error: the sweep was stopped: {trouble}", to=sys.stderr)
         say(f"nothing is lost; when that is mended, the same command continues:\n  {_command()}", to=sys.stderr)
@@ -153,6 +167,7 @@ def _run_trials(
     projection: Projection,
     machine: Machine,
     at_once: int,
+    lease: LeaseKeeper,
     signals: Signals,
 ) -> str | None:
     """Run what is left of the sweep; return the trouble that ended it, if any did."""
@@ -169,6 +184,7 @@ def _run_trials(
             thread.wake()
 
         driver = Driver(study, paths, publish)
+        lease.on_lost = driver.stop
         execution = Execution(int(request.prefix_cache_gb * 1e9), hang_s=request.hang_after)
         try:
             if request.local:
@@ -254,37 +270,6 @@ def _machine(address: str | None) -> Machine:
     gpus = torch.cuda.device_count()
     has = f"{cpus} core{'s' * (cpus > 1)}, {gpus or 'no'} GPU{'s' * (gpus > 1)}"
     return Machine(cpus, float(gpus), f"this machine: {has}")
-
-
-@contextlib.contextmanager
-def hold(
-    paths: SweepPaths, advice: str = "the same command goes on when that one ends, --name gives another sweep"
-) -> Iterator[None]:
-    """Hold the sweep's name: one driver a sweep. The kernel lets go when the holder dies, however it dies.
-
-    Raises RunningElsewhereError, which ends with the `advice`.
-    """
-    paths.out.mkdir(parents=True, exist_ok=True)
-    holder = paths.lock.with_suffix(".holder")
-    lock = FileLock(paths.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        try:
-            who = json.loads(holder.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            who = {"host": "this machine", "pid": "?", "since": "?"}
-        raise RunningElsewhereError(
-            f"sweep {paths.name!r} is running already on {who['host']}, pid {who['pid']}, since {who['since']}; "
-            f"{advice}"
-        ) from error
-    try:
-        since = time.strftime("%F %T")
-        reach(DRIVER, sweep=paths.name)
-        write_json(holder, {"host": socket.gethostname(), "pid": os.getpid(), "since": since})
-        yield
-    finally:
-        lock.release()
 
 
 def _put_aside(paths: SweepPaths) -> None:

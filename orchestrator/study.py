@@ -26,6 +26,7 @@ from model.config import TrialConfig, config_from_dict, config_to_dict, explain,
 from model.failpoints import reach
 from orchestrator.errors import SweepError
 from orchestrator.halving import Halving
+from orchestrator.lease import Holder, Lease
 from orchestrator.plan import Plan, varying
 from orchestrator.spec import Space
 
@@ -35,6 +36,8 @@ _STATES: dict[TrialState, Ended] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
+LEASE_S = 30.0
+"""Seconds after which the lease of a driver that says nothing, on another machine, may be taken."""
 PROBES = 64
 """Points of a space that are built before a sweep starts, to see what varies and that all are valid."""
 
@@ -76,6 +79,18 @@ class TrialStudy:
             load_if_exists=True,
         )
         reach("study: opened")
+
+    def take_lease(self, advice: str) -> Lease:
+        """Take the lease on the sweep's name, for a process that has this machine's lock of it.
+
+        From now on nothing is written to the study unless the lease is ours at that moment. Raises
+        RunningElsewhereError, which ends with the `advice`.
+        """
+        engine = self._storage.engine
+        holder = Holder.here()
+        lease = Lease.take(engine, self._plan.name, holder, ttl_s=LEASE_S, same_host_is_dead=True, advice=advice)
+        lease.guard(engine)
+        return lease
 
     def next_proposal(self) -> Proposal | None:
         """Return the next trial to run, or None where the total is reached.

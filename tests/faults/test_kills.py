@@ -137,8 +137,8 @@ def test_signals_stop_a_sweep_with_all_saved_and_nobody_left(lab, undisturbed, s
         assert "the same command continues" in lab.output().lower()
 
 
-def test_code_that_fails_alike_thrice_stops_the_sweep_with_its_reason(tmp_path, tiny_data, tiny_encoder):
-    """A data file that goes while the sweep runs is wrong for all trials: exit 1, the reason, and the rest is open."""
+def test_input_that_changes_under_a_sweep_stops_it_and_fails_no_trial(tmp_path, tiny_data, tiny_encoder):
+    """A data file that is edited is wrong for all trials: exit 1 and the reason; mended, the same command goes on."""
     data = tmp_path / "data"
     data.mkdir()
     for path in tiny_data.iterdir():
@@ -146,15 +146,18 @@ def test_code_that_fails_alike_thrice_stops_the_sweep_with_its_reason(tmp_path, 
     lab = Lab(tmp_path / "lab", data, tiny_encoder, trials=8)
     process = lab.start()
     lab.wait_for("study: handed out")
-    with (data / "quora-dev.csv").open("a", encoding="utf-8") as file:
-        file.write("99\tadded\thow is it ?\twhy is it ?\t0.0\n")
+    edited = data / "quora-dev.csv"
+    before = edited.read_bytes()
+    edited.write_bytes(before + b"99\tadded\thow is it ?\twhy is it ?\t0.0\n")
 
     assert process.wait(120) == 1
 
-    assert "error: the sweep was stopped: 3 attempts ended alike (code)" in lab.output()
+    assert "error: the sweep was stopped: 3 attempts ended alike (input changed)" in lab.output()
     assert "changed since the sweep was planned" in lab.output()
     assert "the same command continues" in lab.output()
-    lab.kill_all()
+    edited.write_bytes(before)
+    lab.run()
+    assert {row["state"] for row in lab.board()["rows"]} == {"completed"}
 
 
 def test_an_early_stopped_sweep_that_is_killed_ends_whole(lab):

@@ -431,7 +431,7 @@ def test_data_that_changed_since_the_plan_is_refused(settled, paths, tiny_config
 
     last = list(start(other, paths, 0, tiny_config, EXECUTION))[-1]
 
-    assert last["state"] == "failed"
+    assert (last["state"], last["failure"]) == ("open", "input changed")
     assert "changed since the sweep was planned" in last["error"]
 
 
@@ -442,7 +442,7 @@ def test_an_encoder_that_is_not_the_planned_one_is_refused(settled, paths, tiny_
 
     last = list(start(other, paths, 0, tiny_config, EXECUTION))[-1]
 
-    assert last["state"] == "failed"
+    assert (last["state"], last["failure"]) == ("open", "input changed")
     assert "not the one that was planned" in last["error"]
 
 
@@ -545,10 +545,11 @@ def test_three_trials_that_fail_alike_in_their_code_stop_the_sweep(bench):
     assert bench.driver.propose() is None
 
 
-def test_a_full_disk_fails_no_trial_and_stops_the_sweep(bench):
-    """Attempts that the disk ends in a row are not held against their trial; the third stops the sweep."""
+@pytest.mark.parametrize("failure", [Failure.DISK, Failure.INPUT])
+def test_a_full_disk_fails_no_trial_and_stops_the_sweep(bench, failure):
+    """Attempts that disk or input end in a row are not held against their trial; the third stops the sweep."""
     for _ in range(3):
-        die(bench, Failure.DISK, "OSError: [Errno 28] No space left on device")
+        die(bench, failure, "OSError: [Errno 28] No space left on device")
 
     assert "No space left" in bench.driver.trouble
     assert bench.study.running() == [0]

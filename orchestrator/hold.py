@@ -1,0 +1,79 @@
+"""One driver a sweep: a lock that the kernel frees on this machine, and a lease in the study's database over all."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from filelock import FileLock, Timeout
+
+from model.failpoints import DRIVER, reach
+from model.files import write_json
+from orchestrator.errors import RunningElsewhereError
+from orchestrator.lease import ADVICE, FencedError, Lease, LeaseKeeper
+from orchestrator.paths import SweepPaths
+from orchestrator.study import TrialStudy
+
+
+@contextmanager
+def hold(paths: SweepPaths, advice: str = ADVICE) -> Iterator[None]:
+    """Hold the sweep's name on this machine. The kernel lets go when the holder dies, however it dies.
+
+    Raises RunningElsewhereError, which ends with the `advice`.
+    """
+    paths.out.mkdir(parents=True, exist_ok=True)
+    holder = paths.lock.with_suffix(".holder")
+    lock = FileLock(paths.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        try:
+            who = json.loads(holder.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            who = {"host": "this machine", "pid": "?", "since": "?"}
+        raise RunningElsewhereError(
+            f"sweep {paths.name!r} is running already on {who['host']}, pid {who['pid']}, since {who['since']}; "
+            f"{advice}"
+        ) from error
+    try:
+        since = time.strftime("%F %T")
+        reach(DRIVER, sweep=paths.name)
+        write_json(holder, {"host": socket.gethostname(), "pid": os.getpid(), "since": since})
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def leased(study: TrialStudy, advice: str = ADVICE) -> Iterator[LeaseKeeper]:
+    """Hold the sweep's lease, and let this process write to the study only while it does; call it within `hold`.
+
+    Raises RunningElsewhereError where another machine's driver has it, also in place of an error that comes of that.
+    """
+    lease = study.take_lease(advice)
+    reach("lease: taken", token=lease.token)
+    keeper = LeaseKeeper(lease)
+    try:
+        yield keeper
+    except Exception as error:
+        if (lost := _lost(lease)) is not None:
+            raise lost from error
+        raise
+    finally:
+        keeper.close()
+        with suppress(Exception):  # it ends by itself
+            lease.release()
+            reach("lease: released")
+
+
+def _lost(lease: Lease) -> FencedError | None:
+    """Return that the lease was lost, if it was: everything after that fails."""
+    try:
+        lease.renew()
+    except FencedError as lost:
+        return lost
+    except Exception:  # noqa: BLE001  (the database's own trouble says nothing about the lease)
+        return None
+    return None
