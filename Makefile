@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
 
-.PHONY: sweep test quick check types layering format mlflow bench bench-gpu failpoints faults soak corruptions outages sample lock clean help
+.PHONY: sweep test quick check types layering format mlflow bench bench-gpu failpoints faults soak corruptions outages pairs sample lock clean help
 
 help:  ## the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,9 @@ corruptions: $(STAMP)  ## 10,000 changes of what is stored, none of which may be
 
 outages: $(STAMP)  ## MLflow killed, paused, black-holed and wrong for a minute each (about 15 minutes)
 	@SWEEP_OUTAGE_S=60 $(PY) -m pytest tests/faults/test_mlflow.py
+
+pairs: $(STAMP)  ## two drivers of one sweep started together, 20 times
+	@SWEEP_PAIRS=20 $(PY) -m pytest -s tests/faults/test_two_drivers.py
 
 sample: $(STAMP)  ## writes the bundled sample again (the same bytes)
 	@$(PY) scripts/make_sample.py model/sample

@@ -10,6 +10,7 @@ import time
 import urllib.request
 
 from orchestrator.serve import server_command
+from tests.faults.lab import ROOT
 
 STARTS_S = 60
 
@@ -75,6 +76,7 @@ class RayNodes:
         token.chmod(0o600)
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "OMP_NUM_THREADS": "1"}
         self.environment |= {"RAY_USAGE_STATS_ENABLED": "0", "SWEEP_FAULTS": str(folder / "faults")}
+        self.environment["PYTHONPATH"] = str(ROOT)  # the nodes' workers import this checkout
         self.port, self.nodes, self._code = free_port(), [], None
 
     @property
