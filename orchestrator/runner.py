@@ -25,7 +25,7 @@ from orchestrator.processes import guardian
 from orchestrator.resources import Machine
 from orchestrator.scheduler import StudyScheduler
 from orchestrator.searcher import StudySearcher
-from orchestrator.signals import Signals
+from orchestrator.signals import Signals, blocked
 from orchestrator.trial import Execution
 from orchestrator.trial_files import STARTED, write_end
 from orchestrator.worker import SweepTrial
@@ -43,15 +43,16 @@ def cluster(address: str | None, machine: Machine) -> Iterator[None]:
     """Hold a connection to Ray: a cluster of this process alone, or the one behind the address."""
     with guardian() if address is None else nullcontext():
         if address is None:
-            # An explicit "local", or Ray joins whatever cluster it finds on the machine.
-            ray.init(
-                address="local",
-                num_cpus=machine.cpus,
-                num_gpus=int(machine.gpus),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with blocked():  # its processes inherit that, as Ray itself has it for SIGINT: the driver ends them
+                # An explicit "local", or Ray joins whatever cluster it finds on the machine.
+                ray.init(
+                    address="local",
+                    num_cpus=machine.cpus,
+                    num_gpus=int(machine.gpus),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         else:
             connect(address)
         try:
