@@ -61,10 +61,11 @@ class StateInputs:
         chosen = self.index[sequences]
         packing = pack(self.lengths[chosen], self.device)
         ordered = chosen[packing.order]
-        rows = torch.from_numpy(spans(self._starts[ordered], self.lengths[ordered])).to(self.rows_RD.device)
+        rows = torch.from_numpy(spans(self.starts[ordered], self.lengths[ordered])).to(self.rows_RD.device)
         hidden_ND = self.rows_RD.index_select(0, rows)
         return Batch(packing, hidden_ND=hidden_ND.to(self.device, non_blocking=True).float())
 
     @cached_property
-    def _starts(self) -> Indices:
+    def starts(self) -> Indices:
+        """Row in `rows_RD` of each distinct sequence's first token."""
         return np.cumsum(self.lengths) - self.lengths

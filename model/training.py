@@ -21,7 +21,8 @@ from model.data import Corpus, Split
 from model.encoder import EncoderParts
 from model.evaluation import Evaluation, Examples, evaluating
 from model.frozen_prefix import FrozenPrefix
-from model.inputs import Inputs
+from model.graphed_steps import GraphedSteps, in_gpu_memory, make_capturable
+from model.inputs import Batch, Inputs
 from model.multitask import MultitaskModel, weighted_loss
 from model.prefix_cache import PrefixCache
 from model.tasks import Task
@@ -193,12 +194,12 @@ class _Training:
         for name, entry in self._entries.items():
             assert entry.train.labels is not None, f"{name}: training examples have labels"
             self._labels[name] = torch.from_numpy(entry.train.labels).float().to(device)
+        self._graphed = self._graphed_steps()
 
     def epoch(self, epoch: int, begun: TrainingState | None) -> Iterator[Position | EpochResult]:
         """Train and evaluate one epoch, from its start or from where it was left."""
         learning_rate = self._config.learning_rate * self._config.learning_rate_decay ** (epoch - 1)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self._optimizer, learning_rate)
         batches = epoch_batches({n: len(e.train) for n, e in self._entries.items()}, self._config, epoch)
         losses = torch.zeros(len(batches), dtype=torch.float64, device=self._device)
         self._model.train()
@@ -234,10 +235,25 @@ class _Training:
             state=TrainingState(epoch, self._model.trained_tensors(), _optimizer_tensors(self._optimizer, self._model)),
         )
 
+    def _graphed_steps(self) -> GraphedSteps | None:
+        """Return the steps of the tasks whose states a GPU holds, None where it holds none."""
+        graphed = {name: inputs for name, inputs in self._train_inputs.items() if in_gpu_memory(inputs)}
+        if not graphed:
+            return None
+        make_capturable(self._optimizer, self._device)
+        model, optimizer, config, entries = self._model, self._optimizer, self._config, self._entries
+
+        def step(name: str, batch: Batch, labels: Tensor) -> Tensor:  # not self: graphs go when the run does
+            return descend(model, optimizer, config, entries[name], batch, labels)
+
+        return GraphedSteps(step, graphed, self._labels)
+
     def _take_step(self, name: str, examples: Indices) -> Tensor:
+        entry, inputs = self._entries[name], self._train_inputs[name]
+        if self._graphed is not None and in_gpu_memory(inputs):
+            return self._graphed.take(name, examples, entry.train.tokens.sequences_of(examples))
         chosen = self._labels[name][torch.from_numpy(examples).to(self._device)]
-        inputs = self._train_inputs[name]
-        return take_step(self._model, self._optimizer, self._config, self._entries[name], inputs, examples, chosen)
+        return take_step(self._model, self._optimizer, self._config, entry, inputs, examples, chosen)
 
     def _evaluate(self, ended: Position) -> Generator[Position, None, Evaluation]:
         """Score the dev examples, yielding the position between two batches."""
@@ -281,9 +297,21 @@ def take_step(
     examples: Indices,
     labels: Tensor,
 ) -> Tensor:
-    """Take one step on these examples of a task, with their labels [B]; return the loss, still on the device."""
-    tokens = entry.train.tokens
-    outputs = model(entry.task, model.pooled(inputs.batch(tokens.sequences_of(examples))), tokens.per_example)
+    """Take one step on these examples of a task, with their labels [E]; return the loss, still on the device."""
+    batch = inputs.batch(entry.train.tokens.sequences_of(examples))
+    return descend(model, optimizer, config, entry, batch, labels)
+
+
+def descend(
+    model: MultitaskModel,
+    optimizer: torch.optim.Optimizer,
+    config: TrialConfig,
+    entry: TaskData,
+    batch: Batch,
+    labels: Tensor,
+) -> Tensor:
+    """Take one step on a batch of a task, with its examples' labels [E]; return the loss, still on the device."""
+    outputs = model(entry.task, model.pooled(batch), entry.train.tokens.per_example)
     loss = weighted_loss(config, entry.task, outputs, labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -315,6 +343,15 @@ def adamw(model: MultitaskModel, config: TrialConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=config.learning_rate, eps=ADAM_EPSILON, fused=True
     )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set it, in place where it is a tensor: graphs read it where it lies."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: MultitaskModel) -> dict[str, Tensor]:
