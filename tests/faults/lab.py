@@ -109,11 +109,11 @@ class Lab:
                 env=os.environ | {"SWEEP_FAULTS": str(self.faults), "OMP_NUM_THREADS": "1"} | self.environment,
             )
 
-    def run(self, *more, expect=(0,)):
+    def run(self, *more, expect=(0,), timeout=TIMEOUT_S):
         """Run the command to its end; return its exit code and the seconds that it took."""
         started = time.monotonic()
         process = self.start(*more)
-        code = process.wait(TIMEOUT_S)
+        code = process.wait(timeout)
         assert code in expect, f"exit code {code}\n{self.output()[-4000:]}"
         return code, time.monotonic() - started
 

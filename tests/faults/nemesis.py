@@ -22,6 +22,7 @@ from tests.tiny import write_data, write_encoder
 PAUSE_S = (2.0, 8.0)
 """Seconds between two faults."""
 DRIVER_ENDS_S = 60
+LONGEST_S = 3600
 WRITES = ("state/: begun", "state/: filled", "state/: flushed", "state/: in place", "best/: filled", "states: pruned")
 WRITES += ("verdict.json: flushed", "verdict.json: in place", "verdict: tidying up", "report: leaves", "state: saved")
 
@@ -236,7 +237,7 @@ def disturb(arguments, root):
     data, encoder = write_data(root / "data"), write_encoder(root / "encoder")
     shape = {"trials": arguments.trials, "epochs": arguments.epochs}
     twin = Lab(root / "twin", data, encoder, **shape)
-    _, peaceful = twin.run()
+    _, peaceful = twin.run(timeout=LONGEST_S)
     print(f"undisturbed: {peaceful:.0f} s", flush=True)
     mlflow = MlflowServer(root / "mlflow")
     lab = Lab(root / "lab", data, encoder, **shape, more=["--tracking-uri", mlflow.uri], mlflow=mlflow.uri)
