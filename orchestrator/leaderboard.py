@@ -27,11 +27,18 @@ class TrialRecord:
     trainable_params: int | None = None
 
 
-def read_trials(study: TrialStudy, paths: SweepPaths) -> list[TrialRecord]:
-    """Return every trial that exists, in the order of their numbers."""
+def read_trials(study: TrialStudy, paths: SweepPaths, known: dict[int, TrialRecord] | None = None) -> list[TrialRecord]:
+    """Return every trial that exists, in the order of their numbers.
+
+    Whoever asks often passes the same dict each time: trials that have ended are kept in it, and not read again.
+    """
+    known = {} if known is None else known
     ended, failures = study.ended(), study.failures()
     records = []
     for number, config in sorted(study.configs().items()):
+        if number in known:
+            records.append(known[number])
+            continue
         folder = paths.trial(number)
         verdict = (read_verdict(folder) if number in ended else None) or {}
         entries = verdict.get("history") or history(folder)
@@ -48,6 +55,8 @@ def read_trials(study: TrialStudy, paths: SweepPaths) -> list[TrialRecord]:
                 trainable_params=verdict.get("trainable_params"),
             )
         )
+        if number in ended:
+            known[number] = records[-1]
     return records
 
 

@@ -88,7 +88,7 @@ def connect(address: str) -> Machine:
 def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_once: int, signals: Signals) -> None:
     """Run the sweep's trials until the study's total is reached, a signal asks to stop, or the driver is in trouble."""
     execution = replace(execution, report_s=max(execution.report_s, at_once * DRIVER_REPORT_S))
-    searcher = StudySearcher(driver, plan, paths, execution, lambda: signals.asked)
+    searcher = StudySearcher(driver, paths, execution, lambda: signals.asked)
     tuner = tune.Tuner(
         tune.with_resources(SweepTrial, {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial}),
         tune_config=tune.TuneConfig(

@@ -10,21 +10,17 @@ from model.config import config_to_dict
 from orchestrator.driver import Driver
 from orchestrator.failures import Failure
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Plan
 from orchestrator.trial import Execution
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
     """Gives Tune the study's trials. Holds nothing that a restart needs: the study and the folders do."""
 
-    def __init__(
-        self, driver: Driver, plan: Plan, paths: SweepPaths, execution: Execution, stopped: Callable[[], bool]
-    ) -> None:
+    def __init__(self, driver: Driver, paths: SweepPaths, execution: Execution, stopped: Callable[[], bool]) -> None:
         """Serve one run of one sweep, until `stopped` says that no more trials are wanted."""
         super().__init__(metric="epoch", mode="max")
         self._driver: Driver | None = driver
         self._stopped: Callable[[], bool] | None = stopped
-        self._plan = plan
         self._paths = paths
         self._numbers: dict[str, int] = {}
         self._deaths: dict[str, tuple[Failure, str]] = {}
@@ -43,8 +39,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         proposal, attempt = proposed
         self._numbers[trial_id] = proposal.number
         return {
-            "plan": self._plan.to_dict(),
+            # Not the plan: Tune keeps a config several times over, and a plan holds all configs of the sweep.
             "out": str(self._paths.out),
+            "sweep": self._paths.name,
             "number": proposal.number,
             "attempt": attempt,
             "execution": asdict(self._execution),

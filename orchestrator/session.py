@@ -21,7 +21,7 @@ from orchestrator.console import say
 from orchestrator.driver import Driver
 from orchestrator.errors import SweepError
 from orchestrator.hold import hold, leased
-from orchestrator.leaderboard import leaderboard, read_trials, write_leaderboard
+from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import LeaseKeeper
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Options, Plan, concurrency, draft, settle
@@ -177,7 +177,8 @@ def _run_trials(
                 progress.already_ended(trial.number, {"best": trial.best if trial.state != "failed" else None})
         if len(study.ended()) >= plan.trials and not study.running():
             return None
-        thread = ProjectionThread(projection, lambda: read_trials(study, paths))
+        known: dict[int, TrialRecord] = {}
+        thread = ProjectionThread(projection, lambda: read_trials(study, paths, known))
 
         def publish(event: dict[str, Any]) -> None:
             progress.publish(event)

@@ -15,7 +15,7 @@ from model.failpoints import reach
 from orchestrator import spot
 from orchestrator.failures import Failure
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Plan
+from orchestrator.plan import read_plan
 from orchestrator.trial import Execution, run_trial
 from orchestrator.trial_files import HANG
 from orchestrator.watchdog import Watchdog
@@ -56,17 +56,16 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
     _spent = False
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start on a trial; `config` holds plain values: plan, out, number, attempt, execution, config."""
+        """Start on a trial; `config` holds plain values: out, sweep, number, attempt, execution, config."""
         logging.basicConfig()  # to the worker's log, which Ray keeps
         logging.getLogger("model").setLevel(logging.INFO)
         _watch_spot()
-        plan = Plan(**config["plan"])
-        paths = SweepPaths(Path(config["out"]), plan.name)
+        paths = SweepPaths(Path(config["out"]), config["sweep"])
         execution = Execution(**config["execution"])
         attempt = paths.trial(config["number"]).attempt(config["attempt"])
         self._watchdog = watchdog = Watchdog(attempt / HANG, execution.hang_s)
         self._reports = run_trial(
-            plan,
+            read_plan(paths.plan),
             paths,
             config["number"],
             config_from_dict(config["config"]),
