@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
 
-.PHONY: sweep test quick check types layering format mlflow bench bench-gpu failpoints faults soak corruptions outages pairs sample lock clean help
+.PHONY: sweep test quick check types layering format mlflow bench bench-gpu kills failpoints faults soak corruptions outages pairs sample lock clean help
 
 help:  ## the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,8 +24,8 @@ $(STAMP): requirements.lock pyproject.toml
 sweep: $(STAMP)  ## exp4 on this machine: seven head architectures, then the leaderboard and its link
 	@$(PY) -m orchestrator.sweep search_spaces/exp4.py --profile laptop
 
-test: $(STAMP)  ## all tests, with real Ray, MLflow and browser (about 8 minutes on 2 cores)
-	@$(PY) -m pytest
+test: $(STAMP)  ## all tests, with real Ray, MLflow, browser and faults (about 15 minutes on 2 cores)
+	@$(PY) -m pytest -m "not faults"
 
 quick: $(STAMP)  ## the tests without Ray, MLflow and browser (about a minute)
 	@$(PY) -m pytest -m "not slow"
@@ -48,6 +48,9 @@ bench: $(STAMP)  ## what a step and a sweep cost beside what people write (half 
 
 bench-gpu: $(STAMP)  ## the same on a GPU, and exp4 on data of the study's sizes
 	@$(PY) -m benchmarks.gpu $(if $(DATA),--data $(DATA))
+
+kills: $(STAMP)  ## every fault test, those too that `make test` leaves out (about 15 minutes)
+	@$(PY) -m pytest tests/faults
 
 failpoints: $(STAMP)  ## kills the driver at every failpoint, one at a time; writes docs/failpoints.md (about an hour)
 	@$(PY) -m tests.faults.failpoints $(if $(SEED),--seed $(SEED))

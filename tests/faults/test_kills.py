@@ -22,7 +22,12 @@ def assert_nothing_lost(lab, twin, faults=1):
 
 @pytest.mark.parametrize(
     ("at", "hit"),
-    [("study: asked", 2), ("state/: filled", 3), ("mlflow: created run", 2), ("verdict.json: in place", 1)],
+    [
+        ("study: asked", 2),
+        ("state/: filled", 3),
+        pytest.param("mlflow: created run", 2, marks=pytest.mark.faults),
+        pytest.param("verdict.json: in place", 1, marks=pytest.mark.faults),
+    ],
 )
 def test_a_driver_killed_anywhere_loses_nothing(lab, undisturbed, at, hit):
     """Killed when the place is reached, by whichever process, and run again: the same leaderboard."""
@@ -53,7 +58,10 @@ def test_workers_that_die_hurt_no_innocent_trial(lab, undisturbed):
     assert_nothing_lost(lab, undisturbed, faults=4)
 
 
-@pytest.mark.parametrize("fault", ["disk full", "out of memory", "exit 139"])
+@pytest.mark.parametrize(
+    "fault",
+    ["disk full", *(pytest.param(fault, marks=pytest.mark.faults) for fault in ("out of memory", "exit 139"))],
+)
 def test_a_fault_that_another_attempt_mends_is_forgiven(lab, undisturbed, fault):
     """The trial is taken up again from its last state; what happened stands in the attempt's folder."""
     lab.arm("state/: filled", fault, 4)
@@ -87,7 +95,7 @@ def test_a_trial_without_gpu_memory_fails_alone_and_its_process_is_not_used_agai
     assert all(text.startswith(f"trial {bad}:") for text in found.get("I6", []))
 
 
-@pytest.mark.parametrize("fault", ["hang", "stop"])
+@pytest.mark.parametrize("fault", ["hang", pytest.param("stop", marks=pytest.mark.faults)])
 def test_a_process_in_which_nothing_moves_is_given_up(lab, undisturbed, fault):
     """Asleep, it ends itself and says where it stood; stopped, the driver ends it. The trial goes on elsewhere."""
     lab.arm("step: taken", fault, 30)
@@ -110,7 +118,12 @@ def test_a_process_in_which_nothing_moves_is_given_up(lab, undisturbed, fault):
 
 @pytest.mark.parametrize(
     ("signals", "within"),
-    [([signal.SIGINT], 30), ([signal.SIGTERM], 30), ([signal.SIGHUP], 30), ([signal.SIGINT, signal.SIGINT], 6)],
+    [
+        pytest.param([signal.SIGINT], 30, marks=pytest.mark.faults),
+        ([signal.SIGTERM], 30),
+        pytest.param([signal.SIGHUP], 30, marks=pytest.mark.faults),
+        ([signal.SIGINT, signal.SIGINT], 6),
+    ],
     ids=["Ctrl-C", "TERM", "HUP", "Ctrl-C twice"],
 )
 def test_signals_stop_a_sweep_with_all_saved_and_nobody_left(lab, undisturbed, signals, within):

@@ -36,7 +36,14 @@ def outage(name, server, proxy):
     return lambda: setattr(proxy, "mode", name), lambda: setattr(proxy, "mode", "pass")
 
 
-@pytest.mark.parametrize("name", ["killed", "paused", "hole", "reset", "error", "garbage"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "killed",
+        "hole",
+        *(pytest.param(name, marks=pytest.mark.faults) for name in ("paused", "reset", "error", "garbage")),
+    ],
+)
 def test_an_outage_in_mid_sweep_loses_and_doubles_nothing(tmp_path, tiny_data, tiny_encoder, server, undisturbed, name):
     """The trials go on meanwhile; when MLflow is back it has every epoch of every trial, once."""
     proxy = Proxy(server.port)
