@@ -10,6 +10,7 @@ from orchestrator.paths import SweepPaths
 from orchestrator.trial_files import read_ends, read_verdict
 from tests.faults.checker import lasting, violations
 from tests.faults.lab import Lab
+from tests.faults.metadata import Metadata
 
 pytestmark = pytest.mark.slow
 
@@ -190,3 +191,27 @@ def test_an_early_stopped_sweep_that_is_killed_ends_whole(lab):
     assert violations(lab, None, 1) == {}
     states = {row["state"] for row in lab.board()["rows"]}
     assert states == {"completed", "pruned"}
+
+
+def test_a_spot_notice_saves_the_trials_and_counts_against_nobody(lab, undisturbed):
+    """Within the step both trials are saved and left; where the notice is withdrawn they go on, no step taken twice."""
+    cloud = Metadata()
+    lab.environment = {"SWEEP_SPOT_METADATA": cloud.address}
+    process = lab.start()
+    try:
+        lab.wait_for("state: saved")
+        noticed = time.time()
+        cloud.announce("terminate", 120.0)
+        lab.wait_for("end.json: in place")
+        saved = lab.log()[-1]["time"]
+        cloud.answers.clear()
+        assert process.wait(180) == 0
+    finally:
+        cloud.close()
+    assert saved - noticed < 20
+    paths = SweepPaths(lab.out, lab.name)
+    ends = [end for number in range(lab.trials) for end in read_ends(paths.trial(number))]
+    assert ends
+    assert {end.failure for end in ends} == {"preempted"}
+    assert "the cloud will terminate this spot machine" in ends[0].error
+    assert_nothing_lost(lab, undisturbed, faults=len(ends))
