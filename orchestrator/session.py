@@ -186,6 +186,8 @@ def _run_trials(
 
         driver = Driver(study, paths, publish)
         lease.on_lost = driver.stop
+        if lease.lost is not None:
+            driver.stop(lease.lost)
         execution = Execution(int(request.prefix_cache_gb * 1e9), hang_s=request.hang_after)
         try:
             if request.local:

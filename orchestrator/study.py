@@ -26,7 +26,7 @@ from model.config import TrialConfig, config_from_dict, config_to_dict, explain,
 from model.failpoints import reach
 from orchestrator.errors import SweepError
 from orchestrator.halving import Halving
-from orchestrator.lease import Holder, Lease
+from orchestrator.lease import FencedError, Holder, Lease
 from orchestrator.plan import Plan, varying
 from orchestrator.spec import Space
 
@@ -221,7 +221,7 @@ class TrialStudy:
         assert self._space is not None
         try:
             return with_settings(self._space(trial), self._plan.settings)
-        except StorageInternalError:
+        except (StorageInternalError, FencedError):
             raise
         except (Exception, SystemExit) as error:
             raise SpaceError(f"{type(error).__name__}: {error}") from error

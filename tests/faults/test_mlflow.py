@@ -52,7 +52,7 @@ def test_an_outage_in_mid_sweep_loses_and_doubles_nothing(tmp_path, tiny_data, t
     begin, end = outage(name, server, proxy)
     process = lab.start()
     try:
-        lab.wait_for("mlflow: described the sweep")
+        lab.wait_for("study: handed out")
         begin()
         lab.wait_for("study: told")
         trained = time.monotonic()
