@@ -4,6 +4,8 @@ A best-dev checkpoint holds the trained tensors alone; the frozen ones are the e
 A resumable one holds the optimizer's moments too. Each is a folder, whole or absent.
 """
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -74,11 +77,11 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint folder, manifest last, whole or not at all. `facts` join the manifest."""
     with new_folder(folder) as temporary:
-        save_file(storable(state.weights), temporary / MODEL)
+        _save(state.weights, temporary / MODEL)
         if with_optimizer:
-            save_file(storable(state.optimizer), temporary / OPTIMIZER)
+            _save(state.optimizer, temporary / OPTIMIZER)
             if state.step:
-                save_file(storable(state.within), temporary / WITHIN_EPOCH)
+                _save(state.within, temporary / WITHIN_EPOCH)
         if predictions is not None:
             pq.write_table(predictions, temporary / PREDICTIONS, write_page_checksum=True)
         write_manifest(
@@ -93,6 +96,17 @@ def save_checkpoint(
                 **facts,
             },
         )
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors. Raises OSError where the disk refuses: safetensors has an error of its own for that."""
+    try:
+        save_file(storable(tensors), path)
+    except SafetensorError as error:
+        said = re.search(r"os error (\d+)", str(error))
+        if said is None:
+            raise
+        raise OSError(int(said[1]), os.strerror(int(said[1])), str(path)) from error
 
 
 def open_checkpoint(folder: Path, *, contents: bool = True) -> Checkpoint:

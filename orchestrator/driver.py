@@ -6,11 +6,12 @@ One object, in the driver's process, behind Ray's searcher and scheduler as behi
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from model.config import config_to_dict
 from model.failpoints import reach
-from orchestrator.failures import ALIKE, ALIKE_STOP, Failure, unforgiven, wait_s
+from orchestrator.failures import ALIKE_STOP, Failure, back_off_s, unforgiven, wait_s
 from orchestrator.paths import SweepPaths, TrialPaths, attempt_number
 from orchestrator.study import Proposal, TrialStudy
 from orchestrator.trial_files import (
@@ -18,10 +19,11 @@ from orchestrator.trial_files import (
     STARTED,
     failed,
     history,
-    progress,
+    latest_state,
     read_ends,
     read_verdict,
     saved_by,
+    tidy,
     write_end,
     write_verdict,
 )
@@ -46,7 +48,10 @@ class Driver:
         self._resting: dict[int, float] = {}
         """Trials that wait for their next attempt, and until when."""
         self._alike: Counter[tuple[str, str]] = Counter()
-        self._heard: dict[int, float] = {}
+        self._unbegun: Counter[int] = Counter()
+        """Attempts in a row whose process died before it took the trial up."""
+        self._heard: dict[int, float | None] = {}
+        """When something was last heard of a trial that was handed out; None until its process has begun."""
         self.trouble: str | None = None
         """Why no further trial is started, once there is a reason."""
 
@@ -67,6 +72,7 @@ class Driver:
             if not self._settled(proposal.number):
                 attempt = attempt_number(folder.new_attempt())
                 reach("attempt: created", trial=proposal.number, attempt=f"attempt-{attempt}")
+                self._heard[proposal.number] = None
                 config, done = config_to_dict(proposal.config), len(history(folder))
                 self._publish({"event": "started", "trial": proposal.number, "config": config, "epochs_done": done})
                 return proposal, attempt
@@ -76,6 +82,7 @@ class Driver:
         """Write a report into the study; return whether its trial goes on. Reports may come again, in any order."""
         number = report["number"]
         self._heard[number] = self._clock()
+        del self._unbegun[number]
         for entry in report["history"]:
             self._study.report(number, entry["epoch"], entry["dev_score"])
         if "note" in report:
@@ -106,34 +113,51 @@ class Driver:
         if self._settled(number):
             return
         attempt = folder.attempts()[-1]
-        # A process that died before it took the trial up says nothing about the trial.
-        if death is not None and (attempt / STARTED).exists():
+        taken_up = (attempt / STARTED).exists()
+        if death is not None and taken_up:
             hung = attempt / HANG
             if hung.is_file() and hung.stat().st_size:
                 death = Failure.HANG, f"nothing moved any more; where it stood: {hung}"
-            write_end(attempt, *death)
+            with suppress(OSError):  # the disk may be what ended it
+                write_end(attempt, *death)
         ends, saved = read_ends(folder), saved_by(folder)
         if (end := unforgiven(ends, saved)) is not None:
             text = f"{end.error} (attempt {end.attempt}, the last that this class of failure is forgiven)"
             write_verdict(folder, failed(end.failure, text, history(folder)))
             self._settled(number)
             return
-        wait = wait_s(ends, saved)
-        self._resting[number] = self._clock() + wait
         if ends and ends[-1].attempt == attempt_number(attempt):
+            death = ends[-1].failure, ends[-1].error
+        wait = wait_s(ends, saved)
+        if death is not None and not taken_up:  # says nothing about the trial, but something is wrong somewhere
+            self._unbegun[number] += 1
+            wait = back_off_s(self._unbegun[number])
+        self._resting[number] = self._clock() + wait
+        if death is not None:
+            failure, error = death
             self._publish(
-                {"event": "interrupted", "trial": number, "failure": str(ends[-1].failure), "error": ends[-1].error}
-                | {"wait": wait}
+                {"event": "interrupted", "trial": number, "failure": str(failure), "error": error, "wait": wait}
             )
-            self._count(ends[-1].failure, ends[-1].error)
+            self._count(failure, error)
 
     def stop(self, trouble: object) -> None:
         """Start no further trial, for a reason."""
         self.trouble = self.trouble or str(trouble)
 
-    def silent(self, seconds: float) -> list[int]:
-        """Return the trials that have reported before, and of which nothing was heard for so long."""
-        return [number for number, heard in list(self._heard.items()) if self._clock() - heard > seconds]
+    def silent(self, seconds: float) -> list[tuple[int, int]]:
+        """Return the trials, with their attempts, that have begun and of which nothing was heard for so long."""
+        found = []
+        for number, heard in list(self._heard.items()):
+            attempt = self._paths.trial(number).attempts()[-1]
+            if heard is None and (attempt / STARTED).exists():
+                self._heard[number] = self._clock()
+            elif heard is not None and self._clock() - heard > seconds:
+                found.append((number, attempt_number(attempt)))
+        return found
+
+    def pardon(self) -> None:
+        """Count every silence from now: it was this process that heard nothing, since it stood still itself."""
+        self._heard = {n: None if heard is None else self._clock() for n, heard in self._heard.items()}
 
     def _settled(self, number: int) -> bool:
         """Record how a trial ended, if its folder or the study knows; return whether they do."""
@@ -141,6 +165,7 @@ class Driver:
         verdict = read_verdict(folder) or self._pruned(number, folder)
         if verdict is None:
             return False
+        tidy(folder, verdict)
         known = number in self._study.ended()
         for entry in verdict["history"]:
             self._study.report(number, entry["epoch"], entry["dev_score"])
@@ -157,8 +182,9 @@ class Driver:
 
     def _pruned(self, number: int, folder: TrialPaths) -> dict[str, Any] | None:
         """Write and return the verdict of a trial that was stopped early, None where it was not."""
-        said = progress(folder)
-        entries = said.get("history", [])
+        state = latest_state(folder)
+        said = state.manifest if state else {}
+        entries = list(said.get("history", ()))
         rung = next((e["epoch"] for e in entries if self._study.stopped(number, e["epoch"])), None)
         if rung is None:
             return None
@@ -168,9 +194,11 @@ class Driver:
         return verdict
 
     def _count(self, failure: str, error: str) -> None:
-        """Stop the sweep where trials fail alike: what is wrong is wrong for all of them."""
-        if failure not in ALIKE:
+        """Stop the sweep where trials fail alike in their code, or attempts end alike in a row: it is wrong for all."""
+        if failure not in ALIKE_STOP:
             return
-        self._alike[failure, error] += 1
-        if self._alike[failure, error] >= ALIKE_STOP and self.trouble is None:
-            self.trouble = f"{ALIKE_STOP} attempts ended alike ({failure}): {error}"
+        key = failure, error if failure == Failure.CODE else ""  # a disk's error names another file each time
+        self._alike[key] += 1
+        if self._alike[key] >= ALIKE_STOP[Failure(failure)]:
+            what = "trials have failed" if failure == Failure.CODE else "attempts in a row ended"
+            self.stop(f"{self._alike[key]} {what} alike ({failure}): {error}")

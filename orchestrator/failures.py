@@ -32,7 +32,7 @@ class Failure(StrEnum):
     HANG = "hang"
     DIED = "process died"
     INFRASTRUCTURE = "infrastructure"
-    """A node is not what the plan needs: no GPU where one was promised."""
+    """A node is not what the plan needs: no GPU where one was promised, or one that is broken."""
     NODE = "node lost"
     PREEMPTED = "preempted"
     """The cloud gave notice and took the machine."""
@@ -49,18 +49,18 @@ FORGIVEN: dict[Failure, int | None] = {
     Failure.MEMORY: 2,
     Failure.HANG: 1,
     Failure.DIED: 4,
-    Failure.INFRASTRUCTURE: 4,
+    Failure.INFRASTRUCTURE: None,
     Failure.NODE: None,
     Failure.PREEMPTED: None,
     Failure.DISK: None,
     Failure.INPUT: None,
 }
 """How often a trial may meet each and go on; None: without limit."""
-FRUITLESS = {Failure.DIED, Failure.INFRASTRUCTURE}
+FRUITLESS = {Failure.DIED}
 """Counted only since the last saved state: a process may die any number of times as long as its trial gets on."""
-ALIKE = {Failure.CODE, Failure.DISK, Failure.INPUT}
-ALIKE_STOP = 3
-"""So many trials that fail alike in their code stop the sweep, or attempts in a row that disk or input end alike."""
+ALIKE_STOP = {Failure.CODE: 3, Failure.DISK: 3, Failure.INPUT: 3, Failure.INFRASTRUCTURE: 8, Failure.DIED: 8}
+"""So many trials that fail alike in their code stop the sweep, and so many attempts that end by the others in a row,
+whosever they are, with no epoch between them."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ _CLASSES: list[tuple[type[Exception] | tuple[type[Exception], ...], Failure]] = 
     ((InputChangedError, DataError, EncoderError), Failure.INPUT),
     (OSError, Failure.DISK),
     (PreemptedError, Failure.PREEMPTED),
-    (InfrastructureError, Failure.INFRASTRUCTURE),
+    ((InfrastructureError, torch.AcceleratorError), Failure.INFRASTRUCTURE),
 ]
 
 
@@ -131,5 +131,9 @@ def wait_s(ends: Sequence[End], saved_by: int) -> float:
     """Return the seconds until the next attempt: 0 after a first loss, then 1, 2, 4 ... while nothing is saved."""
     if ends and ends[-1].failure == Failure.PREEMPTED:
         return PREEMPTED_WAIT_S
-    fruitless = sum(end.attempt > saved_by for end in ends)
+    return back_off_s(sum(end.attempt > saved_by for end in ends))
+
+
+def back_off_s(fruitless: int) -> float:
+    """Return the seconds to wait after so many fruitless attempts in a row."""
     return min(LONGEST_WAIT_S, 2.0 ** (fruitless - 2)) if fruitless > 1 else 0.0

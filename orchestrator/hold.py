@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -24,26 +25,40 @@ def hold(paths: SweepPaths, advice: str = ADVICE) -> Iterator[None]:
     Raises RunningElsewhereError, which ends with the `advice`.
     """
     paths.out.mkdir(parents=True, exist_ok=True)
-    holder = paths.lock.with_suffix(".holder")
+    lock = _acquired(paths, advice)
+    try:
+        since = time.strftime("%F %T")
+        reach(DRIVER, sweep=paths.name)
+        write_json(_holder(paths), {"host": socket.gethostname(), "pid": os.getpid(), "since": since})
+        yield
+    finally:
+        lock.release()
+
+
+def refuse_if_held(paths: SweepPaths) -> None:
+    """Raise RunningElsewhereError where another process of this machine holds the name; leave nothing behind."""
+    if paths.lock.exists():
+        _acquired(paths, ADVICE).release()
+
+
+def _acquired(paths: SweepPaths, advice: str) -> FileLock:
     lock = FileLock(paths.lock)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         try:
-            who = json.loads(holder.read_text(encoding="utf-8"))
+            who = json.loads(_holder(paths).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             who = {"host": "this machine", "pid": "?", "since": "?"}
         raise RunningElsewhereError(
             f"sweep {paths.name!r} is running already on {who['host']}, pid {who['pid']}, since {who['since']}; "
             f"{advice}"
         ) from error
-    try:
-        since = time.strftime("%F %T")
-        reach(DRIVER, sweep=paths.name)
-        write_json(holder, {"host": socket.gethostname(), "pid": os.getpid(), "since": since})
-        yield
-    finally:
-        lock.release()
+    return lock
+
+
+def _holder(paths: SweepPaths) -> Path:
+    return paths.lock.with_suffix(".holder")
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import Any
 
 from model.checkpoint import open_checkpoint, release_weights
 from model.files import DamagedFileError, remove_abandoned
-from orchestrator.paths import SweepPaths
+from orchestrator.paths import SweepPaths, TrialPaths
+from orchestrator.trial_files import read_verdict, tidy
 
 
 def kept_trials(board: Mapping[str, Any], keep: int, registered: Collection[int]) -> set[int]:
@@ -39,6 +40,8 @@ def remove_leftovers(paths: SweepPaths) -> None:
     shared = [paths.out, paths.token_cache, paths.encoders, paths.prefix_cache]
     for folder in [*shared, paths.root, *trials, *attempts]:
         remove_abandoned(folder)
-    for path in paths.root.glob("trials/*/attempt-*/.*"):
-        if paths.trial(int(path.parents[1].name)).verdict.is_file():
-            shutil.rmtree(path, ignore_errors=True)
+    for trial in trials:
+        if (verdict := read_verdict(TrialPaths(trial))) is not None:
+            tidy(TrialPaths(trial), verdict)
+            for path in trial.glob("attempt-*/.*"):
+                shutil.rmtree(path, ignore_errors=True)

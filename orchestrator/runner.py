@@ -9,9 +9,11 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import ray
 from ray import tune
@@ -19,7 +21,7 @@ from ray import tune
 from orchestrator.driver import Driver
 from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.failures import Failure
-from orchestrator.paths import SweepPaths, TrialPaths
+from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.processes import guardian
 from orchestrator.resources import Machine
@@ -35,7 +37,8 @@ DRIVER_REPORT_S = 0.05
 """Seconds between two reports of all trials together: each costs the driver some 5 ms."""
 SILENCE_S = 10.0
 """Seconds that a process is given, beyond what its own watchdog waits, before the driver gives it up."""
-WATCH_S = 0.5
+WATCH_S, PAUSE_S = 0.5, 5.0
+"""How often silence is looked for; a look that comes so late says that this process stood still itself."""
 
 
 @contextmanager
@@ -131,24 +134,28 @@ def _stop_tune() -> None:
 
 def _watch(driver: Driver, paths: SweepPaths, execution: Execution, over: threading.Event) -> None:
     """Kill processes of which nothing is heard any more; stop the sweep where the driver finds no sense in it."""
+    looked = time.monotonic()
     while not over.wait(WATCH_S):
         if driver.trouble is not None:
             _stop_tune()
             return
-        for number in driver.silent(execution.hang_s + SILENCE_S):
-            kill_attempt(paths.trial(number))
+        paused, looked = time.monotonic() - looked > PAUSE_S, time.monotonic()
+        if paused:  # the whole process stood still: what was reported meanwhile has not been read yet
+            driver.pardon()
+        for number, attempt in driver.silent(execution.hang_s + SILENCE_S):
+            kill_attempt(paths.trial(number).attempt(attempt))
 
 
-def kill_attempt(folder: TrialPaths) -> None:
-    """Kill the process that works on a trial's latest attempt, on this machine; say in its folder why."""
-    attempt = folder.attempts()[-1]
+def kill_attempt(attempt: Path) -> None:
+    """Kill the process that works on an attempt, on this machine; say in its folder why."""
     try:
         who = json.loads((attempt / STARTED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     if who["host"] == socket.gethostname():
-        write_end(attempt, Failure.HANG, "nothing was heard of its process, not even that it hangs")
-        with suppress(ProcessLookupError):
+        with suppress(OSError):
+            write_end(attempt, Failure.HANG, "nothing was heard of its process, not even that it hangs")
+        with suppress(OSError):
             os.kill(who["pid"], signal.SIGKILL)
 
 

@@ -18,6 +18,10 @@ DEATHS = {
 """What Ray says of an attempt's death, by its class; anything else is that the process died."""
 
 
+SPENT = "SpentProcessError"
+"""Of orchestrator/worker.py, which is imported where torch is wanted."""
+
+
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
     """Hands every report to the driver. Tune shows it to a scheduler first, whatever is decided."""
 
@@ -43,6 +47,8 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         assert self._searcher is not None
         error = trial.get_error()
         reach("death: noticed")
+        if SPENT in str(error):  # the process asked to be replaced: nobody died
+            return
         # Ray knows at once that a drained node's process was lost with it, and has no words for it yet.
         known = Failure.PREEMPTED if getattr(error, "preempted", False) else None
         failure, text = death(str(error or ""))

@@ -1,5 +1,6 @@
 """Ray Tune's first face of the driver: proposals go out, and what became of them comes back."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -59,10 +60,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         error: bool = False,  # noqa: FBT001, FBT002  (Tune's signature)
     ) -> None:
         """Settle the attempt by what its folder says; an error of Ray's alone is no failure of the trial."""
-        del result, error
+        del error
         assert self._driver is not None
+        death = self._deaths.pop(trial_id, None)
+        report = json.loads(result["report"]) if result and "report" in result else {}
+        if report.get("state") == "open":  # its folder says so too, unless the disk refused that as well
+            death = Failure(report["failure"]), report["error"]
         if trial_id in self._numbers:
-            self._driver.close(self._numbers.pop(trial_id), self._deaths.pop(trial_id, None))
+            self._driver.close(self._numbers.pop(trial_id), death)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: Tune's own snapshot is never restored."""

@@ -20,7 +20,7 @@ from orchestrator.console import console as console_for
 from orchestrator.console import say
 from orchestrator.driver import Driver
 from orchestrator.errors import SweepError
-from orchestrator.hold import hold, leased
+from orchestrator.hold import hold, leased, refuse_if_held
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import LeaseKeeper
 from orchestrator.paths import SweepPaths
@@ -70,6 +70,9 @@ def run(request: Request) -> int:
     loaded = load_sweep(request.file)
     if request.address:
         ray_environment.prepare(request.out.resolve(), request.address)
+    paths = SweepPaths(request.out.resolve(), request.name)
+    if not request.dry_run:
+        refuse_if_held(paths)  # at once: what follows takes a while
     machine = _machine(request.address)
     profile, why = choose(request.profile, machine.gpus)
     options = Options(
@@ -86,7 +89,6 @@ def run(request: Request) -> int:
         cpus_per_trial=request.cpus_per_trial,
     )
     drafted = draft(loaded, options, machine)
-    paths = SweepPaths(request.out.resolve(), request.name)
     console = console_for(stderr=request.as_json, quiet=request.quiet)
     cache_limit = int(request.prefix_cache_gb * 1e9)
     if request.dry_run:
@@ -147,7 +149,7 @@ def _run_leased(
     trouble = _run_trials(request, plan, paths, study, projection, machine, at_once, lease, signals)
     if trouble is not None:
         say(f"error: the sweep was stopped: {trouble}", to=sys.stderr)
-        say(f"nothing is lost; when that is mended, the same command continues:\n  {_command()}", to=sys.stderr)
+        say(f"what is saved stays; when that is mended, the same command continues:\n  {_command()}", to=sys.stderr)
         return errors.FAILED
     if signals.asked:
         return _stopped(console)
@@ -199,6 +201,8 @@ def _run_trials(
                     runner.run(plan, paths, driver, execution, at_once, signals)
         finally:
             thread.close()
+        if lease.lost is not None:
+            raise lease.lost
         return driver.trouble
 
 

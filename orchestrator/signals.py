@@ -40,8 +40,9 @@ class Signals:
 
     def take(self) -> None:
         """Take the signals over again, from a library that installed handlers of its own: ray.init does."""
-        for number in SIGNALS:
-            signal.signal(number, self._handle)
+        for number, before in self._before.items():
+            if before != signal.SIG_IGN:  # nohup: who starts us so wants us to go on
+                signal.signal(number, self._handle)
 
     def __exit__(self, *exception: object) -> None:
         """Give them back."""

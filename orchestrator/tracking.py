@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from model.checkpoint import MODEL
 from model.config import flatten
 from model.failpoints import reach
 from model.files import write_text
@@ -60,6 +61,8 @@ logging.getLogger("alembic").setLevel(logging.ERROR)
 
 BEST_DEV = "best-dev"
 FETCH_INTERVAL_S = 1.0
+METRICS_A_CALL = 1000
+"""MLflow takes no more at once."""
 CLOSE_S = 20.0
 """Longer than MLflow takes for what is left to say; a server that does not answer is not waited for."""
 OUTS_OWN = "OUT/mlflow.db"
@@ -109,21 +112,23 @@ class Projection:
         """Learn anew what MLflow has: after a failed call nobody knows whether it took effect.
 
         A call that took effect and whose answer was lost is sent again by the client: of two runs of one trial the
-        older stays.
+        one that has more of it stays.
         """
         with self._alone():
             self._refresh()
 
     def _refresh(self) -> None:
-        self._runs.clear()
-        for run in sorted(self._search("tags.kind = 'trial'"), key=lambda run: (run.info.start_time, run.info.run_id)):
+        self._registered = None
+        for known in (self._runs, self._logged_epochs, self._shown, self._described, self._ended):
+            known.clear()
+        found = [(run, self._epochs_of(run)) for run in self._search("tags.kind = 'trial'")]
+        for run, epochs in sorted(found, key=lambda each: (-each[1], each[0].info.start_time, each[0].info.run_id)):
             number = int(run.data.tags["trial"])
             if number in self._runs:
                 self._client.delete_run(run.info.run_id)
                 continue
             self._runs[number] = run.info.run_id
-            history = self._client.get_metric_history(run.info.run_id, "dev/score")
-            self._logged_epochs[number] = max((metric.step for metric in history), default=0)
+            self._logged_epochs[number] = epochs
             self._shown[number] = dict(run.data.metrics)
             if run.data.params:
                 self._described.add(number)
@@ -138,6 +143,11 @@ class Projection:
         """
         with self._alone():
             self._sync(trials, soon=soon)
+
+    def _epochs_of(self, run: Run) -> int:
+        """Return the last epoch that MLflow has of a run."""
+        history = self._client.get_metric_history(run.info.run_id, "dev/score")
+        return max((metric.step for metric in history), default=0)
 
     def _sync(self, trials: Sequence[TrialRecord], *, soon: bool) -> None:
         for trial in trials:
@@ -192,7 +202,9 @@ class Projection:
                     f"MLflow at {masked(self.uri)} has an experiment {self._plan.name!r} of another place "
                     f"({found.tags.get('place', 'unknown')}); --name NAME gives this sweep another name"
                 )
-            # An earlier sweep of this folder, put aside by --new or removed.
+            # An earlier sweep of this folder, put aside by --new or removed: nobody goes on with its open runs.
+            for run in self._client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
+                self._client.set_terminated(run.info.run_id, "KILLED")
             self._client.rename_experiment(found.experiment_id, f"{found.name} (until {time.strftime('%F %T')})")
             found = None
         if found is None:
@@ -240,9 +252,10 @@ class Projection:
         new = [entry for entry in trial.history if entry["epoch"] > self._logged_epochs.get(trial.number, 0)]
         if not new:
             return
-        now = int(time.time() * 1000)
         metrics = []
         for entry in new:
+            # Not the present: a call that was sent twice, or took effect late, is then the same metric once more.
+            now = int(entry["ended_at_seconds"] * 1000)
             values = {
                 "dev/score": entry["dev_score"],
                 "train/loss": entry["train_loss"],
@@ -251,7 +264,8 @@ class Projection:
             values |= {f"dev/{task}": score for task, score in entry["scores"].items()}
             metrics += [Metric(key, value, now, entry["epoch"]) for key, value in values.items()]
         reach("mlflow: log epochs", trial=trial.number, epoch=new[-1]["epoch"])
-        self._client.log_batch(run, metrics=metrics)
+        for first in range(0, len(metrics), METRICS_A_CALL):
+            self._client.log_batch(run, metrics=metrics[first : first + METRICS_A_CALL])
         reach("mlflow: logged epochs", trial=trial.number, epoch=new[-1]["epoch"])
         self._logged_epochs[trial.number] = new[-1]["epoch"]
 
@@ -322,6 +336,8 @@ class Projection:
         """Store the best-dev checkpoint as a logged model without a flavour: files, never code."""
         assert trial.best is not None
         folder = self._paths.trial(trial.number).root / trial.best["checkpoint"]
+        if not (folder / MODEL).is_file():  # released since
+            return
         found = self._client.search_logged_models([self._experiment], f"source_run_id = '{run}'")
         model = next((each for each in found if each.status == LoggedModelStatus.READY), None)
         for half_made in (each for each in found if each.status != LoggedModelStatus.READY):

@@ -80,7 +80,7 @@ def run_trial(
         if read_verdict(folder) is None:
             yield from run.epochs()
             write_verdict(folder, run.completed())
-    except GeneratorExit:
+    except (GeneratorExit, KeyboardInterrupt):
         run.pause()
         raise
     except SupersededError:
@@ -296,4 +296,5 @@ def _entry(result: EpochResult) -> dict[str, Any]:
         "learning_rate": result.learning_rate,
         "train_seconds": round(result.train_seconds, 3),
         "evaluation_seconds": round(result.evaluation_seconds, 3),
+        "ended_at_seconds": round(time.time(), 3),
     }

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,15 @@ STARTED, END, HANG = "started.json", "end.json", "hang.txt"
 
 
 def read_verdict(folder: TrialPaths) -> dict[str, Any] | None:
-    """Return how a trial ended, or None where it has not. Raises DamagedFileError where both its copies are damaged."""
-    try:
-        return read_sealed(folder.verdict, _verdict_of(folder))
-    except FileNotFoundError:
-        return None
-    except DamagedFileError as error:
-        log.warning("%s; its copy is read", error)
-    try:
-        return read_sealed(folder.verdict_copy, _verdict_of(folder))
-    except FileNotFoundError as error:
-        raise DamagedFileError(f"{folder.verdict}: is damaged, and has no copy") from error
+    """Return how a trial ended, from either of its copies that is whole; None where neither says so."""
+    for path in (folder.verdict, folder.verdict_copy):
+        try:
+            return read_sealed(path, _verdict_of(folder))
+        except FileNotFoundError:
+            continue
+        except DamagedFileError as error:
+            log.warning("%s", error)
+    return None
 
 
 def _verdict_of(folder: TrialPaths) -> str:
@@ -43,18 +42,26 @@ def failed(failure: Failure, error: str, history: list[dict[str, Any]]) -> dict[
 
 
 def write_verdict(folder: TrialPaths, verdict: Mapping[str, Any]) -> None:
-    """Say how a trial ended, and let go of what only its going on needed."""
+    """Say how a trial ended, unless that is said already, and let go of what only its going on needed."""
     reach("verdict: known", trial=folder.root.name, state=verdict["state"])
-    write_sealed(folder.verdict_copy, _verdict_of(folder), verdict)
-    write_sealed(folder.verdict, _verdict_of(folder), verdict)
+    if (said := read_verdict(folder)) is None:
+        said = dict(verdict)
+        write_sealed(folder.verdict_copy, _verdict_of(folder), said)
+        write_sealed(folder.verdict, _verdict_of(folder), said)
+    tidy(folder, said)
+
+
+def tidy(folder: TrialPaths, verdict: Mapping[str, Any]) -> None:
+    """Remove what an ended trial needs no more: its states, and every best but the one that the verdict names."""
     kept = verdict["best"]["checkpoint"] if verdict.get("best") else None
     for path in [*_states(folder), *folder.root.glob("attempt-*/best-*")]:
         if str(path.relative_to(folder.root)) != kept:
             shutil.rmtree(path, ignore_errors=True)
             reach("verdict: tidying up", trial=folder.root.name)
     for path in folder.root.glob(f"attempt-*/{HANG}"):
-        if not path.stat().st_size:  # of a process that was killed
-            path.unlink()
+        with suppress(OSError):
+            if not path.stat().st_size:  # of a process that was killed
+                path.unlink()
 
 
 def write_end(attempt: Path, failure: Failure, error: str) -> None:
@@ -85,26 +92,25 @@ def saved_by(folder: TrialPaths) -> int:
 
 
 def latest_state(folder: TrialPaths) -> Checkpoint | None:
-    """Return the newest resumable checkpoint that is whole and whose best-dev checkpoint is, over all attempts.
+    """Return the newest state that training can go on from, over all attempts."""
+    return next((state for path in reversed(_states(folder)) if (state := _usable(folder, path))), None)
 
-    One that is another trial's is passed by, as one that is damaged: whoever copied it there.
+
+def _usable(folder: TrialPaths, path: Path, *, contents: bool = True) -> Checkpoint | None:
+    """Return a state if it is whole, this trial's, and its best-dev checkpoint is whole too; None otherwise.
+
+    Without `contents` files are looked at by their sizes.
     """
-    for path in reversed(_states(folder)):
-        try:
-            state = _state_of(folder, path)
-            if state.manifest["best"] is not None:  # none before the first epoch's end
-                open_checkpoint(folder.root / state.manifest["best"]["checkpoint"])
-        except DamagedFileError as error:
-            log.warning("%s; the state before it is gone on from, or the start", error)
-            continue
-        return state
-    return None
-
-
-def _state_of(folder: TrialPaths, path: Path) -> Checkpoint:
-    state = open_checkpoint(path)
-    if state.manifest["trial"] != int(folder.root.name):
-        raise DamagedFileError(f"{path}: is of trial {state.manifest['trial']}")
+    try:
+        state = open_checkpoint(path, contents=contents)
+        if state.manifest["trial"] != int(folder.root.name):
+            raise DamagedFileError(f"{path}: is of trial {state.manifest['trial']}")  # noqa: TRY301  (one way out)
+        if state.manifest["best"] is not None:  # none before the first epoch's end
+            best = folder.root / state.manifest["best"]["checkpoint"]
+            open_checkpoint(best, contents=contents)
+    except DamagedFileError as error:
+        log.warning("%s; the state before it is gone on from, or the start", error)
+        return None
     return state
 
 
@@ -131,27 +137,28 @@ def progress(folder: TrialPaths) -> dict[str, Any]:
 
 
 def prune(folder: TrialPaths, best: Mapping[str, Any] | None, attempt: Path) -> None:
-    """Keep the newest states that are whole, the bests that they name, and the best of all.
+    """Keep the newest states that are usable, the bests that they name, and the best of all.
 
-    What the `attempt` that calls has written itself is looked at by its sizes, the rest by its contents.
+    What the `attempt` that calls has written itself is looked at by its sizes, the rest by its contents. A later
+    attempt's files are left alone: where there is one, the caller is a leftover and does not know it yet.
     """
     states: list[Path] = []
     bests = {best["checkpoint"] if best else None}
-    for path in reversed(_states(folder)):
+    ours = [path for path in _states(folder) if attempt_number(path.parent) <= attempt_number(attempt)]
+    for path in reversed(ours):
         if len(states) == STATES_KEPT:
             break
-        try:
-            known = open_checkpoint(path, contents=path.parent != attempt).manifest["best"]
+        if (state := _usable(folder, path, contents=path.parent != attempt)) is not None:
+            known = state.manifest["best"]
             bests.add(known["checkpoint"] if known else None)
-        except DamagedFileError:
-            continue
-        states.append(path)
-    for path in _states(folder):
+            states.append(path)
+    for path in ours:
         if path not in states:
             shutil.rmtree(path, ignore_errors=True)
             reach("states: pruned", trial=folder.root.name)
     for path in folder.root.glob("attempt-*/best-*"):
-        if str(path.relative_to(folder.root)) not in bests:
+        is_ours = attempt_number(path.parent) <= attempt_number(attempt)
+        if is_ours and str(path.relative_to(folder.root)) not in bests:
             shutil.rmtree(path, ignore_errors=True)
 
 

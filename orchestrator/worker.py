@@ -13,16 +13,11 @@ from ray import tune
 from model.config import config_from_dict
 from model.failpoints import reach
 from orchestrator import spot
-from orchestrator.failures import Failure
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import read_plan
 from orchestrator.trial import Execution, run_trial
 from orchestrator.trial_files import HANG
 from orchestrator.watchdog import Watchdog
-
-SPENT = {Failure.GPU_MEMORY, Failure.MEMORY}
-"""Failures after which a process is not used again: what it still holds would make the next trial fail too."""
-
 
 _SPOT: spot.SpotWatcher | None = None
 """One a process, whatever trials it serves."""
@@ -83,7 +78,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
             report = next(self._reports)
         finally:
             self._watchdog.rest()
-        self._spent = self._spent or report.get("failure") in SPENT
+        # After any failure the next trial gets a fresh process: what this one holds could make it fail too.
+        self._spent = self._spent or report.get("failure") is not None
         reach("report: leaves", trial=report["number"], epochs=len(report["history"]), done=report["done"])
         # As text: Tune flattens nested results on the way to a searcher.
         return {"report": json.dumps(report), "done": report["done"], "epoch": len(report["history"])}
@@ -93,7 +89,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
         reach("process: reset")
         self.cleanup()
         if self._spent or _spot_notice():  # not False: Tune would lose the trial
-            raise SpentProcessError(_spot_notice() or "out of memory before; the next trial gets a fresh process")
+            raise SpentProcessError(_spot_notice() or "a trial failed here; the next one gets a fresh process")
         self.setup(new_config)
         return True
 

@@ -19,7 +19,7 @@ from orchestrator.trial_files import read_verdict
 
 LEAVE_S = 10.0
 """Seconds that processes are given to end after their driver."""
-TIMES = ("train_seconds", "evaluation_seconds")
+TIMES = ("train_seconds", "evaluation_seconds", "ended_at_seconds")
 
 
 def violations(lab, twin=None, faults=0, *, again=True):

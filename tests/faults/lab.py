@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 300
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
+"""The second lets SIGABRT show where a driver stands that does not end."""
 
 SPACE = '''"""Which of these tiny configs is best?"""
 
@@ -106,7 +108,9 @@ class Lab:
                 stderr=shown,
                 text=True,
                 start_new_session=True,
-                env=os.environ | {"SWEEP_FAULTS": str(self.faults), "OMP_NUM_THREADS": "1"} | self.environment,
+                env=os.environ
+                | {"SWEEP_FAULTS": str(self.faults), "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
+                | self.environment,
             )
 
     def run(self, *more, expect=(0,), timeout=TIMEOUT_S):

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -33,7 +34,7 @@ class Nemesis:
     def __init__(self, lab, mlflow, nodes, seed):
         """Start nothing yet."""
         self.lab, self.mlflow, self.nodes, self.rng = lab, mlflow, nodes, random.Random(seed)
-        self.driver, self.done, self.starts = None, Counter(), 0
+        self.driver, self.done, self.starts, self.stuck = None, Counter(), 0, 0
         self.owed = []
         """What is to be done later: when, and what."""
         self.kinds = {
@@ -146,7 +147,7 @@ class Nemesis:
     def kill_driver(self):
         """Kill the driver and wait for its end."""
         signalled(self.driver.pid, signal.SIGKILL)
-        self.driver.wait(DRIVER_ENDS_S)
+        self.await_driver()
         return True
 
     def stop_driver(self):
@@ -165,8 +166,20 @@ class Nemesis:
             except OSError:
                 return False
             time.sleep(0.5)
-        self.driver.wait(DRIVER_ENDS_S)
+        self.await_driver()
         return True
+
+    def await_driver(self):
+        """Wait for the driver's end; where it does not come, take down where it stands, and end it."""
+        try:
+            self.driver.wait(DRIVER_ENDS_S)
+        except subprocess.TimeoutExpired:
+            self.stuck += 1
+            print("        the driver did not end; its stacks are in the lab's output", flush=True)
+            signalled(self.driver.pid, signal.SIGABRT)
+            time.sleep(2)
+            signalled(self.driver.pid, signal.SIGKILL)
+            self.driver.wait(DRIVER_ENDS_S)
 
     def kill_mlflow(self):
         """Kill MLflow; it comes back after a while."""
@@ -263,10 +276,11 @@ def disturb(arguments, root):
         "date": time.strftime("%F"), "seed": arguments.seed, **shape, "nodes": arguments.nodes,
         "undisturbed_s": round(peaceful), "disturbed_s": round(seconds), "driver_starts": nemesis.starts,
         "faults": dict(sorted(nemesis.done.items())), "faults_in_all": faults,
+        "drivers_that_did_not_end": nemesis.stuck,
         "leaderboard_equal": same, "violations": {f"I{n}": found.get(f"I{n}", []) for n in range(1, 9)},
     }  # fmt: skip
     print(json.dumps(said, indent=1), flush=True)
-    return int(bool(found) or not same)
+    return int(bool(found) or not same or nemesis.stuck > 0)
 
 
 if __name__ == "__main__":

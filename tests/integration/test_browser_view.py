@@ -64,6 +64,7 @@ def ended_trial(plan, paths, number, best):
     entry = {
         "epoch": 1, "dev_score": best, "train_loss": 0.7, "learning_rate": 1e-3, "train_seconds": 212.4,
         "scores": {"sentiment": 0.5, "paraphrase": 0.8, "similarity": 0.9}, "evaluation_seconds": 1.0,
+        "ended_at_seconds": 1e9,
     }  # fmt: skip
     found = {**entry, "checkpoint": "attempt-1/best-0001"}
     write_json(paths.trial(number).root / found["checkpoint"] / "manifest.json", {"trial": number})

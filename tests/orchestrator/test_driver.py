@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from model.checkpoint import MODEL, open_checkpoint
 from model.config import HeadConfig
+from model.files import write_manifest, write_sealed
 from orchestrator.driver import Driver
 from orchestrator.estimate import prefix_cache_sizes
-from orchestrator.failures import FORGIVEN, Failure, class_of
+from orchestrator.failures import ALIKE_STOP, FORGIVEN, Failure, class_of
 from orchestrator.paths import attempt_number
 from orchestrator.plan import draft
 from orchestrator.study import TrialStudy
@@ -63,6 +64,7 @@ def entry(epoch, dev_score):
         "learning_rate": 1e-3,
         "train_seconds": 0.5,
         "evaluation_seconds": 0.1,
+        "ended_at_seconds": 1e9 + epoch,
     }
 
 
@@ -220,7 +222,7 @@ def plain(verdict):
     """Return a verdict without what differs between equal runs: seconds and paths."""
     kept = json.loads(json.dumps(verdict))
     for values in kept["history"]:
-        del values["train_seconds"], values["evaluation_seconds"]
+        del values["train_seconds"], values["evaluation_seconds"], values["ended_at_seconds"]
     if kept.get("best"):
         del kept["best"]["checkpoint"]
     return kept
@@ -481,13 +483,91 @@ def test_losing_machines_never_counts_against_a_trial(bench, failure):
 
 
 def test_a_process_that_died_before_it_took_the_trial_up_says_nothing_about_it(bench):
-    """An idle process that dies costs the next, innocent trial nothing but a start."""
-    for _ in range(30):
-        assert die(bench, taken_up=False) == []
+    """It costs the next, innocent trial a start and a wait that grows; nothing of it stands in its folder."""
+    waits = [die(bench, taken_up=False)[0]["wait"] for _ in range(5)]
 
+    assert waits == [0, 1, 2, 4, 8]
     bench.now += 1000
     assert bench.driver.propose()[0].number == 0
     assert read_ends(bench.paths.trial(0)) == []
+
+
+def test_where_process_after_process_dies_the_sweep_stops_with_the_reason(bench):
+    """A node that cannot start any is not tried for ever, and no trial fails for it."""
+    for _ in range(ALIKE_STOP[Failure.DIED]):
+        assert bench.driver.trouble is None
+        die(bench, taken_up=False, text="no such module")
+
+    assert "no such module" in bench.driver.trouble
+    assert bench.study.running() == [0]
+
+
+def test_disk_trouble_that_the_disk_does_not_take_down_counts_too(bench, monkeypatch):
+    """What a report says of an attempt's end counts where its folder cannot say it; file names do not matter."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("orchestrator.driver.write_end", full)
+    for n in range(3):
+        (event,) = die(bench, Failure.DISK, f"OSError: [Errno 28] No space left on device: '/x/.state.{n}'")
+        assert event["failure"] == "disk"
+
+    assert "No space left" in bench.driver.trouble
+
+
+def test_a_pause_of_the_driver_itself_makes_nobody_silent(bench):
+    """Frozen for an hour, it has not heard what its trials said meanwhile: they are given the time again."""
+    bench.driver.propose()
+    bench.driver.record({**report(0), "best": None, "step": 1, "steps": 9})
+    bench.now += 3600
+
+    bench.driver.pardon()
+
+    assert bench.driver.silent(50) == []
+    bench.now += 51
+    assert bench.driver.silent(50) == [(0, 1)]
+
+
+def test_a_process_that_began_and_never_reports_is_silent_too(bench):
+    """Its silence counts from when it is seen to have begun; before that it may wait for a machine."""
+    bench.driver.propose()
+    bench.now += 1000
+    assert bench.driver.silent(50) == []
+    (bench.paths.trial(0).attempts()[-1] / STARTED).write_text("{}", encoding="utf-8")
+    assert bench.driver.silent(50) == []
+    bench.now += 51
+
+    assert bench.driver.silent(50) == [(0, 1)]
+
+
+def test_what_a_trial_left_that_died_in_tidying_up_goes_when_it_is_settled(bench, settled, paths, tiny_config):
+    """Killed right after its verdict lay there, its states are removed by whoever records it."""
+    stopped = start(settled, paths, 0, tiny_config)
+    next(stopped)
+    stopped.close()
+    write_sealed(paths.trial(0).verdict, "verdict of trial 0000", completed(0.5))
+    assert in_folder(paths.trial(0)) != []
+    bench.driver.propose()
+
+    assert in_folder(paths.trial(0)) == ["attempt-1/best-0001"]
+
+
+def test_a_state_that_cannot_be_gone_on_from_does_not_push_out_one_that_can(settled, paths, tiny_config):
+    """With the later states' best damaged, the progress made from an earlier one is kept."""
+    config = replace(tiny_config, epochs=3)
+    stopped = start(settled, paths, 0, config)
+    next(stopped)
+    next(stopped)
+    stopped.close()
+    for path in paths.trial(0).root.glob("attempt-1/best-*/model.safetensors"):
+        damage(path)
+    again = start(settled, paths, 0, config)
+    next(again)
+    again.close()
+
+    assert latest_state(paths.trial(0)).manifest["epoch"] == 1
+    assert latest_state(paths.trial(0)).folder.parent.name == "attempt-2"
 
 
 def test_a_new_driver_counts_the_deaths_that_the_old_one_saw(bench):
@@ -508,6 +588,8 @@ def test_a_trial_that_gets_on_may_die_any_number_of_times(bench, settled, tiny_c
     stopped = start(settled, paths, 0, tiny_config)
     next(stopped)
     stopped.close()
+
+    bench.driver.record(report(0, 0.5))
 
     for _ in range(FORGIVEN[Failure.DIED]):
         die(bench)
@@ -566,7 +648,7 @@ def test_a_trial_of_which_nothing_is_heard_is_named(bench):
     bench.now += 49
     assert bench.driver.silent(50) == []
     bench.now += 2
-    assert bench.driver.silent(50) == [0]
+    assert bench.driver.silent(50) == [(0, 1)]
 
     bench.driver.close(0)
     assert bench.driver.silent(50) == []
@@ -673,10 +755,11 @@ def halved(bare_plan, paths, tiny_config):
 
 def state_of(bench, number, *scores):
     """Lay down what a trial's folder holds after these epochs, as far as the driver looks at it."""
-    folder = bench.paths.trial(number).attempts()[-1] / f"state-{len(scores):04d}"
-    folder.mkdir(parents=True)
-    said = {**report(number, *scores), "parameters": 9, "trainable_params": 5}
-    (folder / "manifest.json").write_text(json.dumps(said), encoding="utf-8")
+    folder = bench.paths.trial(number)
+    said = {**report(number, *scores), "format": 4, "trial": number, "parameters": 9, "trainable_params": 5}
+    for path in (folder.attempts()[-1] / f"state-{len(scores):04d}", folder.root / said["best"]["checkpoint"]):
+        path.mkdir(parents=True, exist_ok=True)
+        write_manifest(path, said)
     return said
 
 

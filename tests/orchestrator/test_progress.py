@@ -59,6 +59,7 @@ def history(*scores):
             "learning_rate": 1e-3,
             "train_seconds": 58.6,
             "evaluation_seconds": 1.4,
+            "ended_at_seconds": 1e9,
         }
         for epoch, score in enumerate(scores, start=1)
     ]

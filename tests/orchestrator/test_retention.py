@@ -13,6 +13,7 @@ from orchestrator.errors import SweepError
 from orchestrator.leaderboard import TrialRecord
 from orchestrator.paths import SweepPaths
 from orchestrator.retention import kept_trials, release, remove_leftovers
+from orchestrator.trial_files import write_verdict
 
 SCORES = (0.5, 0.8, 0.6, 0.7)
 
@@ -41,7 +42,7 @@ def sweep(tmp_path, tiny_plan, tiny_config):
     for number, (config, score) in enumerate(zip(configs, SCORES, strict=True)):
         entry = {
             "epoch": 1, "dev_score": score, "train_loss": 0.7, "learning_rate": 1e-3, "train_seconds": 1.0,
-            "scores": dict.fromkeys(config.tasks, score), "evaluation_seconds": 0.1,
+            "scores": dict.fromkeys(config.tasks, score), "evaluation_seconds": 0.1, "ended_at_seconds": 1e9,
         }  # fmt: skip
         best = {**entry, "checkpoint": "attempt-1/best-0001"}
         with new_folder(paths.trial(number).root / best["checkpoint"]) as folder:
@@ -163,7 +164,7 @@ def test_leftovers_of_killed_writers_go(sweep):
     _, paths, _ = sweep
     open_trials = paths.trial(1).root / "attempt-1/.state-0001.x7"
     open_trials.mkdir()
-    write_json(paths.trial(2).verdict, {"state": "completed"})
+    write_verdict(paths.trial(2), {"state": "completed", "best": {"checkpoint": "attempt-1/best-0001"}})
     left = paths.trial(2).root / "attempt-1/.state-0001.x7"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")

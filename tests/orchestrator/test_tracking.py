@@ -81,7 +81,7 @@ def entry(epoch, score):
     scores = {"sentiment": score, "paraphrase": score, "similarity": 2 * score - 1}
     return {
         "epoch": epoch, "dev_score": score, "scores": scores, "train_loss": 1 / epoch, "learning_rate": 1e-3,
-        "train_seconds": 1.0, "evaluation_seconds": 0.1,
+        "train_seconds": 1.0, "evaluation_seconds": 0.1, "ended_at_seconds": 1e9,
     }  # fmt: skip
 
 
