@@ -24,7 +24,7 @@ def assert_nothing_lost(lab, twin, faults=1):
 @pytest.mark.parametrize(
     ("at", "hit"),
     [
-        ("study: asked", 2),
+        pytest.param("study: asked", 2, marks=pytest.mark.faults),
         ("state/: filled", 3),
         pytest.param("mlflow: created run", 2, marks=pytest.mark.faults),
         pytest.param("verdict.json: in place", 1, marks=pytest.mark.faults),

@@ -39,9 +39,8 @@ def outage(name, server, proxy):
 @pytest.mark.parametrize(
     "name",
     [
-        "killed",
         "hole",
-        *(pytest.param(name, marks=pytest.mark.faults) for name in ("paused", "reset", "error", "garbage")),
+        *(pytest.param(name, marks=pytest.mark.faults) for name in ("killed", "paused", "reset", "error", "garbage")),
     ],
 )
 def test_an_outage_in_mid_sweep_loses_and_doubles_nothing(tmp_path, tiny_data, tiny_encoder, server, undisturbed, name):

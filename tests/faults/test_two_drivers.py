@@ -27,6 +27,6 @@ def test_of_two_drivers_started_together_one_is_refused(undisturbed):
             assert held == line["pid"]
             held = None
     print(f"{sum(refused)} of {PAIRS} refused")
-    assert sum(refused) > PAIRS // 2
+    assert sum(refused) >= PAIRS / 2
     assert f"sweep {undisturbed.name!r} is running already on" in undisturbed.output()
     assert undisturbed.board() == board
