@@ -187,6 +187,14 @@ def release_weights(checkpoint: Checkpoint) -> int:
     return size
 
 
+def was_released(folder: Path) -> bool:
+    """Return whether a checkpoint folder is without its weights, and says so."""
+    try:
+        return MODEL not in read_manifest(folder, contents=False)["files"]
+    except DamagedFileError:
+        return False
+
+
 def predictions_table(data: Sequence[TaskData], evaluation: Evaluation) -> pa.Table:
     """Return one row an example: task, id, label, predicted label, outputs (logits, or the value)."""
     columns: dict[str, list[Any]] = {"task": [], "id": [], "label": [], "prediction": [], "outputs": []}

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from model.checkpoint import MODEL
+from model.checkpoint import was_released
 from model.config import flatten
 from model.failpoints import reach
 from model.files import write_text
@@ -336,7 +336,7 @@ class Projection:
         """Store the best-dev checkpoint as a logged model without a flavour: files, never code."""
         assert trial.best is not None
         folder = self._paths.trial(trial.number).root / trial.best["checkpoint"]
-        if not (folder / MODEL).is_file():  # released since
+        if was_released(folder):
             return
         found = self._client.search_logged_models([self._experiment], f"source_run_id = '{run}'")
         model = next((each for each in found if each.status == LoggedModelStatus.READY), None)
@@ -371,6 +371,8 @@ class Projection:
         version = next((v for v in versions if v.run_id == self._runs[number]), None)
         if version is None:
             models = self._client.search_logged_models([self._experiment], f"source_run_id = '{self._runs[number]}'")
+            if not models:  # its weights were released: there is nothing to register
+                return
             version = self._client.create_model_version(
                 name, f"models:/{models[0].model_id}", self._runs[number], model_id=models[0].model_id
             )
