@@ -135,6 +135,8 @@ def same_weights(lab, twin, verdicts):
     ours, theirs = final_weights(lab.log(), lab.epochs), final_weights(twin.log(), twin.epochs)
     paths = SweepPaths(twin.out, twin.name)
     for number, verdict in verdicts.items():
+        if len(theirs[number]) != 1 and verdict and verdict["state"] == "completed":
+            yield f"trial {number}: the log has no final weights to compare with"
         if ours[number] != theirs[number]:
             yield f"trial {number}: weights {ours[number]}, undisturbed {theirs[number]}"
         plain = [untimed(read) for read in (verdict, read_verdict(paths.trial(number)))]

@@ -98,7 +98,8 @@ class Lab:
     def start(self, *more, output=subprocess.DEVNULL):
         """Start the command; it leads a process group of its own, as from a terminal."""
         line = [sys.executable, "-m", "orchestrator.sweep", str(self.file), "--out", str(self.out), "--json"]
-        line += ["--data", str(self.data), "--encoder", str(self.encoder), "--cpus-per-trial", "1", *self.more, *more]
+        line += ["--data", str(self.data), "--encoder", str(self.encoder), "--cpus-per-trial", "1"]
+        line += ["--epochs", str(self.epochs), *self.more, *more]  # a profile sets what is left at its default
         with (self.folder / "output").open("a") as shown:
             return subprocess.Popen(
                 line,

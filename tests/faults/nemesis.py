@@ -160,6 +160,7 @@ class Nemesis:
         """Send signals to the driver's whole group, as a terminal does, and wait for its end."""
         if not any(line["at"] == "study: opened" for line in self.lab.log()):
             return False
+        self.settle_debts(now=True)  # a stopped driver, or MLflow, would not hear
         for number in signals:
             try:
                 os.killpg(self.driver.pid, number)

@@ -60,9 +60,10 @@ class MlflowServer:
 
     def kill(self):
         """End it as a crash would."""
-        self.signal(signal.SIGKILL)
-        self._process.wait()
-        self._process = None
+        if self._process is not None:
+            self.signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
 
 
 class RayNodes:
