@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 VARIABLE = "SWEEP_FAULTS"
+PAUSE_S = 12
+"""Longer than the 5 s between two questions for a spot notice."""
 DRIVER = "driver: holds the sweep"
 """The place whose latest line in the log gives the driver's pid."""
 
@@ -58,6 +60,8 @@ def _fail(folder: Path, what: str) -> None:
         os._exit(139)
     elif what == "hang":
         time.sleep(10**6)
+    elif what == "pause":
+        time.sleep(PAUSE_S)
     else:
         _raise(what)
 

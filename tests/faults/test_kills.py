@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from model.failpoints import PAUSE_S
 from orchestrator.paths import SweepPaths
 from orchestrator.trial_files import read_ends, read_verdict
 from tests.faults.checker import lasting, violations
@@ -194,12 +195,14 @@ def test_an_early_stopped_sweep_that_is_killed_ends_whole(lab):
 
 
 def test_a_spot_notice_saves_the_trials_and_counts_against_nobody(lab, undisturbed):
-    """Within the step both trials are saved and left; where the notice is withdrawn they go on, no step taken twice."""
+    """Within the step the trials are saved and left; where the notice is withdrawn they go on, no step taken twice."""
     cloud = Metadata()
     lab.environment = {"SWEEP_SPOT_METADATA": cloud.address}
+    lab.arm("step: taken", "pause", 10)  # the notice comes in mid-trial, however fast the machine is
     process = lab.start()
     try:
-        lab.wait_for("state: saved")
+        while not lab.fired and process.poll() is None:
+            time.sleep(0.02)
         noticed = time.time()
         cloud.announce("terminate", 120.0)
         lab.wait_for("end.json: in place")
@@ -208,7 +211,7 @@ def test_a_spot_notice_saves_the_trials_and_counts_against_nobody(lab, undisturb
         assert process.wait(180) == 0
     finally:
         cloud.close()
-    assert saved - noticed < 20
+    assert saved - noticed < PAUSE_S + 10
     paths = SweepPaths(lab.out, lab.name)
     ends = [end for number in range(lab.trials) for end in read_ends(paths.trial(number))]
     assert ends
