@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
 
-.PHONY: sweep test quick check types layering format mlflow bench bench-gpu kills failpoints faults soak corruptions outages pairs sample lock clean help
+.PHONY: sweep test quick check types layering format mlflow bench bench-gpu kills failpoints faults soak corruptions outages pairs simulate sample lock clean help
 
 help:  ## the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,6 +69,9 @@ outages: $(STAMP)  ## MLflow killed, paused, black-holed and wrong for a minute 
 
 pairs: $(STAMP)  ## two drivers of one sweep started together, 20 times
 	@SWEEP_PAIRS=20 $(PY) -m pytest -s tests/faults/test_two_drivers.py
+
+simulate: $(STAMP)  ## 1,000 simulated sweeps under everything at once, and 1,000 pairs of drivers (about 15 minutes)
+	@SWEEP_SIMULATIONS=1000 SWEEP_PAIRS_SIMULATED=1000 $(PY) -m pytest -s tests/faults/test_simulation.py
 
 sample: $(STAMP)  ## writes the bundled sample again (the same bytes)
 	@$(PY) scripts/make_sample.py model/sample

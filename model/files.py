@@ -73,7 +73,7 @@ def read_sealed(path: Path, what: str | None) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write text under a temporary name in the same folder, flush it to disk, move it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=_unfinished(path.name))
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -87,7 +87,7 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     The manifest is whatever the caller wrote with `write_manifest`. A folder of that name that exists
     already is replaced. After a crash there is the old folder, the new one, or none: never a part.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_unfinished(folder.name)))
     try:
         reach(f"{_kind(folder)}/: begun", path=str(folder))
@@ -106,7 +106,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         for path in temporary.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        _flush_folder(temporary)
+        flush_folder(temporary)
         reach(f"{_kind(folder)}/: flushed", path=str(folder))
         if folder.exists():
             shutil.rmtree(folder)
@@ -115,7 +115,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _flush_folder(folder.parent)
+    flush_folder(folder.parent)
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -123,10 +123,15 @@ def remove_abandoned(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         named = re.fullmatch(r"\..+\.([^.]+)\.([0-9]+)\.[^.]+", path.name)
         if named and named[1] == _host() and not Path(f"/proc/{named[2]}").exists():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds; one that is gone already is fine."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _unfinished(name: str) -> str:
@@ -194,7 +199,16 @@ def _kind(path: Path) -> str:
     return path.parent.name if re.match(r"[0-9a-f]{12}", said) else re.sub(r"-[0-9-]+$", "", said)
 
 
-def _flush_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it that are missing, so that a power cut leaves them there too."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Write to disk which names a folder holds: flushing a file does not do that (fsync(2))."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

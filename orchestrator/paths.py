@@ -15,6 +15,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.files import flush_folder
+
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 RESERVED = frozenset({"cache", "encoders", "mlartifacts", "mlflow.db", "mlflow-server.log"})
 """What OUT holds beside the sweeps."""
@@ -54,6 +56,8 @@ class TrialPaths:
                 folder.mkdir(parents=True)
             except FileExistsError:
                 continue
+            for above in (self.root, *self.root.parents[:3]):  # up to OUT; whoever made them may have died at it
+                flush_folder(above)
             return folder
 
     def attempt(self, number: int) -> Path:

@@ -1,11 +1,10 @@
 """Which trials' weights a sweep keeps: those of its best, and of every registered model. Predictions always stay."""
 
-import shutil
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from model.checkpoint import open_checkpoint, release_weights
-from model.files import DamagedFileError, remove_abandoned
+from model.files import DamagedFileError, remove, remove_abandoned
 from orchestrator.paths import SweepPaths, TrialPaths
 from orchestrator.trial_files import read_verdict, tidy
 
@@ -43,5 +42,5 @@ def remove_leftovers(paths: SweepPaths) -> None:
     for trial in trials:
         if (verdict := read_verdict(TrialPaths(trial))) is not None:
             tidy(TrialPaths(trial), verdict)
-            for path in trial.glob("attempt-*/.*"):
-                shutil.rmtree(path, ignore_errors=True)
+            for path in (*trial.glob(".*"), *trial.glob("attempt-*/.*")):
+                remove(path)
