@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console
 
@@ -12,6 +12,13 @@ NO_TERMINAL_WIDTH = 500
 
 class SweepConsole(Console):
     """A console whose output may be closed under it."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print as rich does; a terminal that was closed (EIO) is one more output that nobody reads."""
+        try:
+            super().print(*objects, **how)
+        except OSError:
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         """Print nothing from now on; rich's own answer would end the process."""
@@ -32,7 +39,7 @@ def say(line: str, *, to: IO[str] | None = None) -> None:
     stream = to or sys.stdout
     try:
         print(line, file=stream, flush=True)
-    except BrokenPipeError:
+    except OSError:  # a pipe that nobody reads (EPIPE), a terminal that was closed (EIO)
         _discard(stream)
 
 

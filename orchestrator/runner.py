@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 import ray
 from ray import tune
 
+from orchestrator.console import say
 from orchestrator.driver import Driver
 from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.failures import Failure
@@ -37,6 +39,8 @@ DRIVER_REPORT_S = 0.05
 """Seconds between two reports of all trials together: each costs the driver some 5 ms."""
 SILENCE_S = 10.0
 """Seconds that a process is given, beyond what its own watchdog waits, before the driver gives it up."""
+STOP_S = 45.0
+"""Seconds that a sweep is given to stop with all saved; Tune itself may wait for a node that is gone."""
 WATCH_S, PAUSE_S = 0.5, 5.0
 """How often silence is looked for; a look that comes so late says that this process stood still itself."""
 
@@ -116,7 +120,7 @@ def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_
     signals.gently = _stop_tune
     signals.take()
     over = threading.Event()
-    watch = threading.Thread(target=_watch, args=(driver, paths, execution, over), daemon=True)
+    watch = threading.Thread(target=_watch, args=(driver, paths, execution, signals, over), daemon=True)
     watch.start()
     try:
         if not signals.asked:
@@ -132,13 +136,16 @@ def _stop_tune() -> None:
     os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def _watch(driver: Driver, paths: SweepPaths, execution: Execution, over: threading.Event) -> None:
-    """Kill processes of which nothing is heard any more; stop the sweep where the driver finds no sense in it."""
-    looked = time.monotonic()
+def _watch(driver: Driver, paths: SweepPaths, execution: Execution, signals: Signals, over: threading.Event) -> None:
+    """Kill processes of which nothing is heard any more; see to it that a sweep that is to stop does."""
+    looked, asked = time.monotonic(), None
     while not over.wait(WATCH_S):
-        if driver.trouble is not None:
-            _stop_tune()
-            return
+        if signals.asked or driver.trouble is not None:
+            asked = asked or time.monotonic()
+            _stop_tune()  # again and again: Tune hears nothing before it has its handler, a second after it began
+            if signals.asked and time.monotonic() - asked > STOP_S:
+                say(f"the sweep has not stopped in {STOP_S:.0f} s, and is ended as it stands", to=sys.stderr)
+                signals.leave()
         paused, looked = time.monotonic() - looked > PAUSE_S, time.monotonic()
         if paused:  # the whole process stood still: what was reported meanwhile has not been read yet
             driver.pardon()

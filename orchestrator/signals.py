@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from orchestrator.errors import INTERRUPTED
 
@@ -52,8 +52,12 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         if self.asked:
-            os._exit(INTERRUPTED)  # the guardian ends what was started
+            self.leave()
         self.asked = True
         if self.gently is None:
             raise KeyboardInterrupt
         self.gently()
+
+    def leave(self) -> NoReturn:
+        """End this process as it stands: the guardian ends what it started, the next one takes over what it held."""
+        os._exit(INTERRUPTED)

@@ -1,6 +1,7 @@
 """A sweep under random faults until it is done, then the invariants: `make faults` (10 min), `make soak` (an hour).
 
-The seed is printed; the same seed draws the same faults, at times that the machine decides. Trials are tiny, all else
+The seed is printed; the same seed draws the same kinds of faults in the same order, with the same pauses between; what
+they hit depends on where the processes stand then. Trials are tiny, all else
 is real: processes, signals, Ray, an MLflow server, databases, files.
 """
 
@@ -33,7 +34,8 @@ class Nemesis:
 
     def __init__(self, lab, mlflow, nodes, seed):
         """Start nothing yet."""
-        self.lab, self.mlflow, self.nodes, self.rng = lab, mlflow, nodes, random.Random(seed)
+        self.lab, self.mlflow, self.nodes = lab, mlflow, nodes
+        self.kind, self.detail = random.Random(seed), random.Random(seed + 1)  # how often one is asked depends on time
         self.driver, self.done, self.starts, self.stuck = None, Counter(), 0, 0
         self.owed = []
         """What is to be done later: when, and what."""
@@ -64,17 +66,19 @@ class Nemesis:
         self.mlflow.start()
         self.start()
         while time.monotonic() - started < seconds:
-            time.sleep(self.rng.uniform(*PAUSE_S))
+            time.sleep(self.kind.uniform(*PAUSE_S))
             self.settle_debts()
             if self.over():
                 break
-            kind = self.rng.choice(list(self.kinds))
+            kind = self.kind.choice(list(self.kinds))
             if self.kinds[kind]():
                 self.done[kind] += 1
                 print(f"{time.monotonic() - started:6.0f} s  {kind}", flush=True)
         self.lab.disarm()
         self.settle_debts(now=True)
         while not self.over():
+            if time.monotonic() - started > seconds + LONGEST_S:
+                raise TimeoutError(f"the sweep does not end\n{self.lab.output()[-4000:]}")
             time.sleep(1)
         return time.monotonic() - started
 
@@ -105,7 +109,7 @@ class Nemesis:
         """Return the pid of a process that took a step lately, or None."""
         lines = [line for line in self.lab.log()[-300:] if line["at"] == "step: taken"]
         pids = [pid for pid in {line["pid"] for line in lines} if alive(pid)]
-        return self.rng.choice(pids) if pids else None
+        return self.detail.choice(pids) if pids else None
 
     def kill_worker(self):
         """Kill a worker wherever it is."""
@@ -121,7 +125,7 @@ class Nemesis:
     def arm(self, what, places=WRITES):
         """Ask for a fault at one of the places, the next time that it is reached."""
         before = sum(line["at"] == "step: taken" for line in self.lab.log())
-        place = self.rng.choice(places)
+        place = self.detail.choice(places)
         hit = 1 + sum(line["at"] == place for line in self.lab.log())
         self.lab.arm(place, what, hit)
         end = time.monotonic() + 20
@@ -138,7 +142,7 @@ class Nemesis:
             return False
         try:
             content = bytearray(states[-1].read_bytes())
-            content[self.rng.randrange(len(content))] ^= 1
+            content[self.detail.randrange(len(content))] ^= 1
             states[-1].write_bytes(content)
         except OSError:  # pruned meanwhile
             return False
@@ -199,7 +203,7 @@ class Nemesis:
 
     def lose_node(self):
         """Take a node away and bring another a little later."""
-        self.nodes.lose(self.rng.choice(self.nodes.nodes))
+        self.nodes.lose(self.detail.choice(self.nodes.nodes))
         self.owed.append((time.monotonic() + 3, self.nodes.add))
         return True
 
