@@ -49,6 +49,8 @@ class Lab:
     mlflow: str | None = None
     """The MLflow server, where it is not the file under OUT."""
     environment: dict[str, str] = field(default_factory=dict)
+    sessions: set[int] = field(default_factory=set)
+    """Of every driver that was started; a process keeps its session whatever becomes of its parent and its title."""
 
     def __post_init__(self):
         """Make the folder and the search space."""
@@ -101,7 +103,7 @@ class Lab:
         line += ["--data", str(self.data), "--encoder", str(self.encoder), "--cpus-per-trial", "1"]
         line += ["--epochs", str(self.epochs), *self.more, *more]  # a profile sets what is left at its default
         with (self.folder / "output").open("a") as shown:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 line,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -109,10 +111,10 @@ class Lab:
                 stderr=shown,
                 text=True,
                 start_new_session=True,
-                env=os.environ
-                | {"SWEEP_FAULTS": str(self.faults), "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
-                | self.environment,
+                env=os.environ | {"SWEEP_FAULTS": str(self.faults)} | ENVIRONMENT | self.environment,
             )
+        self.sessions.add(process.pid)
+        return process
 
     def run(self, *more, expect=(0,), timeout=TIMEOUT_S):
         """Run the command to its end; return its exit code and the seconds that it took."""
@@ -141,13 +143,14 @@ class Lab:
         raise TimeoutError(f"{at} was not reached\n{self.output()[-2000:]}")
 
     def processes(self):
-        """Return the processes that belong to this lab: those that log into its folder."""
+        """Return the processes that belong to this lab: of its drivers' sessions, or such as log into its folder."""
         mark = f"SWEEP_FAULTS={self.faults}".encode()
         found = []
         for path in Path("/proc").iterdir():
             if path.name.isdigit() and int(path.name) != os.getpid():
                 try:
-                    if mark in (path / "environ").read_bytes() and "Z" not in state_of(path):
+                    state, session = stat_of(path)
+                    if state != "Z" and (session in self.sessions or mark in (path / "environ").read_bytes()):
                         found.append(int(path.name))
                 except OSError:
                     continue
@@ -162,6 +165,7 @@ class Lab:
                 continue
 
 
-def state_of(process):
-    """Return a process's state letter in /proc."""
-    return (process / "stat").read_text().rpartition(")")[2].split()[0]
+def stat_of(process):
+    """Return a process's state letter and its session in /proc."""
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[3])
