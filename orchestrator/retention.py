@@ -42,5 +42,5 @@ def remove_leftovers(paths: SweepPaths) -> None:
     for trial in trials:
         if (verdict := read_verdict(TrialPaths(trial))) is not None:
             tidy(TrialPaths(trial), verdict)
-            for path in (*trial.glob(".*"), *trial.glob("attempt-*/.*")):
+            for path in (*trial.glob(".*"), *trial.glob("attempt-*/.*"), *trial.glob("attempt-*/best-*/.*")):
                 remove(path)

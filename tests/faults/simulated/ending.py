@@ -98,7 +98,8 @@ def check_leftovers(world):
     driver = Process(world.runs[-1].host)
     world.running.append(driver)
     remove_leftovers(world.paths)
-    assert list(world.paths.root.glob("trials/**/.*")) == []
+    left = list(world.paths.root.glob("trials/**/.*"))
+    assert left == [], f"left: {left}"
     assert list(world.paths.root.glob("trials/*/attempt-*/state-*")) == []
     for run in world.runs:
         driver.host = run.host

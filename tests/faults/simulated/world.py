@@ -474,10 +474,11 @@ class World:
         number = rng.randrange(len(CONFIGS))
         folder = self.paths.trial(number)
         places = list(folder.root.glob("attempt-*/state-*/*"))
-        if all(worker.dead or worker.number != number for worker in self.workers) and not folder.verdict.exists():
+        ended = read_verdict(folder) is not None
+        if all(worker.dead or worker.number != number for worker in self.workers) and not ended:
             places += folder.root.glob("attempt-*/best-*/*")
-        if folder.verdict.exists():
-            places = [folder.verdict] if folder.verdict_copy.exists() else []
+        if ended:
+            places = [folder.verdict] if folder.verdict_copy.exists() and folder.verdict.exists() else []
         elif rng.random() < 0.5:
             places = [path for path in places if path.name == files.MANIFEST]
         if places:
