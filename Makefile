@@ -59,7 +59,7 @@ faults: $(STAMP)  ## a sweep under random faults, then the invariants (10 minute
 	@$(PY) -m tests.faults.nemesis --seconds 420 --trials 60 $(if $(SEED),--seed $(SEED))
 
 soak: $(STAMP)  ## 500 trials under random faults, on a cluster of three nodes that get lost too (about an hour; SEED=N)
-	@$(PY) -m tests.faults.nemesis --seconds 2400 --trials 500 --nodes 3 $(if $(SEED),--seed $(SEED))
+	@$(PY) -m tests.faults.nemesis --seconds 2400 --trials 500 --epochs 4 --nodes 3 $(if $(SEED),--seed $(SEED))
 
 corruptions: $(STAMP)  ## 10,000 changes of what is stored, none of which may be accepted
 	@SWEEP_CORRUPTIONS=10000 $(PY) -m pytest -s tests/faults/test_corruption.py
