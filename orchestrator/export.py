@@ -24,7 +24,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a complete model: BERT in the usual names, its tokenizer, and the heads beside it."""
-    with one_line_errors(debug=debug):
+    with one_line_errors(debug=debug, mendable=(ValueError, OSError)):
         _export(model, folder, runs, tracking_uri, encoder)
 
 

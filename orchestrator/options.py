@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.errors import BAD_INPUT, SweepError
+from orchestrator.errors import BAD_INPUT, FAILED, SweepError
 
 STORED_MODEL = "NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder."
 
@@ -19,12 +19,21 @@ Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks in place of one
 
 
 @contextmanager
-def one_line_errors(*, debug: bool) -> Iterator[None]:
-    """Turn what a person can mend into a line on standard error and its exit code; `debug` lets it pass."""
+def one_line_errors(*, debug: bool, mendable: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn an error into lines on standard error and an exit code; `debug` lets it pass.
+
+    SweepError and what is `mendable` is for the person, and stands there as it is; of any other error, its type too.
+    """
     try:
         yield
-    except (SweepError, ValueError, OSError) as error:
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(error.exit_code if isinstance(error, SweepError) else BAD_INPUT) from error
+        if isinstance(error, (SweepError, *mendable)):
+            lines, code = str(error).split("\n"), BAD_INPUT
+        else:
+            lines, code = [f"{type(error).__name__}: {error}; --debug shows the traceback"], FAILED
+        print("\n".join(line if line.startswith(" ") else f"error: {line}" for line in lines), file=sys.stderr)
+        raise typer.Exit(error.exit_code if isinstance(error, SweepError) else code) from error

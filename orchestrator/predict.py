@@ -31,7 +31,7 @@ def predict(
     """Write a model's predictions for the dev and test files, and its dev score beside the recorded one."""
     from orchestrator.stored import fetch
 
-    with one_line_errors(debug=debug), tempfile.TemporaryDirectory() as temporary:
+    with one_line_errors(debug=debug, mendable=(ValueError, OSError)), tempfile.TemporaryDirectory() as temporary:
         _predict(fetch(model, runs, tracking_uri, Path(temporary)), data, out, encoder, runs)
 
 

@@ -65,6 +65,34 @@ class Request:
     quiet: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One run of the command: what was asked for, and all that is known before the sweep's folder is touched."""
+
+    request: Request
+    loaded: LoadedSweep
+    machine: Machine
+    why: str
+    """Why this profile."""
+    drafted: Draft
+    paths: SweepPaths
+    console: Console
+    signals: Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenSweep:
+    """A sweep that this process alone works on."""
+
+    command: Command
+    plan: Plan
+    study: TrialStudy
+    lease: LeaseKeeper
+    projection: Projection
+    at_once: int
+    """So many trials."""
+
+
 def run(request: Request) -> int:
     """Do what the command line asks for; return the exit code. Raises SweepError for the person's errors."""
     loaded = load_sweep(request.file)
@@ -90,70 +118,67 @@ def run(request: Request) -> int:
     )
     drafted = draft(loaded, options, machine)
     console = console_for(stderr=request.as_json, quiet=request.quiet)
-    cache_limit = int(request.prefix_cache_gb * 1e9)
     if request.dry_run:
         at_once = concurrency(drafted.plan, machine, request.concurrent)
         console.print(show.header(drafted.plan, machine, at_once, why), soft_wrap=True)
-        show.dry_run(console, drafted, paths, at_once, keep=request.keep_checkpoints, cache_limit=cache_limit)
+        kept, cache_limit = request.keep_checkpoints, _cache_bytes(request)
+        show.dry_run(console, drafted, paths, at_once, keep=kept, cache_limit=cache_limit)
         return errors.DONE
     if not request.address:  # writes a token under OUT: not before everything given is known to be right
         ray_environment.prepare(paths.out, None)
     with Signals() as signals, hold(paths):
+        command = Command(
+            request=request,
+            loaded=loaded,
+            machine=machine,
+            why=why,
+            drafted=drafted,
+            paths=paths,
+            console=console,
+            signals=signals,
+        )
         try:
-            return _drive(request, drafted, loaded, machine, why, paths, console, signals)
+            return _drive(command)
         except KeyboardInterrupt:
             return _stopped(console)
 
 
-def _drive(
-    request: Request,
-    drafted: Draft,
-    loaded: LoadedSweep,
-    machine: Machine,
-    why: str,
-    paths: SweepPaths,
-    console: Console,
-    signals: Signals,
-) -> int:
+def _drive(command: Command) -> int:
     """Run the sweep whose name is held, or what is left of it."""
+    request, paths, drafted = command.request, command.paths, command.drafted
     remove_leftovers(paths)
     if request.new:
         _put_aside(paths)
     plan = settle(paths.plan, drafted.plan)
     require_same_store(paths, request.tracking_uri)
-    _refuse_other_resources(plan, machine, request.cpus_per_trial)
+    _refuse_other_resources(plan, command.machine, request.cpus_per_trial)
     keep_encoder(drafted.encoder, paths.encoders)
     if not paths.data_report.exists():
         write_json(paths.data_report, data_report(drafted.corpus, drafted.encoder.tokenizer()))
-    study = TrialStudy(paths.study_uri, plan, loaded.sweep.space)
+    study = TrialStudy(paths.study_uri, plan, command.loaded.sweep.space)
     with leased(study) as lease:
-        return _run_leased(request, drafted, plan, machine, why, paths, console, study, lease, signals)
+        sweep = OpenSweep(
+            command=command,
+            plan=plan,
+            study=study,
+            lease=lease,
+            projection=Projection(plan, paths, request.tracking_uri, request.keep_checkpoints),
+            at_once=concurrency(plan, command.machine, request.concurrent),
+        )
+        return _run_leased(sweep)
 
 
-def _run_leased(
-    request: Request,
-    drafted: Draft,
-    plan: Plan,
-    machine: Machine,
-    why: str,
-    paths: SweepPaths,
-    console: Console,
-    study: TrialStudy,
-    lease: LeaseKeeper,
-    signals: Signals,
-) -> int:
-    projection = Projection(plan, paths, request.tracking_uri, request.keep_checkpoints)
-    at_once = concurrency(plan, machine, request.concurrent)
-    console.print(show.header(plan, machine, at_once, why), soft_wrap=True)
-    console.print(show.place(paths, projection.link, request.tracking_uri), soft_wrap=True)
-    trouble = _run_trials(request, plan, paths, study, projection, machine, at_once, lease, signals)
+def _run_leased(sweep: OpenSweep) -> int:
+    """Run the trials that are left, and say what came of it."""
+    command, console = sweep.command, sweep.command.console
+    console.print(show.header(sweep.plan, command.machine, sweep.at_once, command.why), soft_wrap=True)
+    console.print(show.place(command.paths, sweep.projection.link, command.request.tracking_uri), soft_wrap=True)
+    trouble = _run_trials(sweep)
     if trouble is not None:
         say(f"error: the sweep was stopped: {trouble}", to=sys.stderr)
         say(f"what is saved stays; when that is mended, the same command continues:\n  {_command()}", to=sys.stderr)
         return errors.FAILED
-    if signals.asked:
-        return _stopped(console)
-    return _finish(console, drafted, plan, paths, study, projection, request)
+    return _stopped(console) if command.signals.asked else _finish(sweep)
 
 
 def _stopped(console: Console) -> int:
@@ -161,18 +186,10 @@ def _stopped(console: Console) -> int:
     return errors.INTERRUPTED
 
 
-def _run_trials(
-    request: Request,
-    plan: Plan,
-    paths: SweepPaths,
-    study: TrialStudy,
-    projection: Projection,
-    machine: Machine,
-    at_once: int,
-    lease: LeaseKeeper,
-    signals: Signals,
-) -> str | None:
+def _run_trials(sweep: OpenSweep) -> str | None:
     """Run what is left of the sweep; return the trouble that ended it, if any did."""
+    command, plan, study, lease = sweep.command, sweep.plan, sweep.study, sweep.lease
+    request, paths = command.request, command.paths
     with Progress(plan, mode_for(as_json=request.as_json, quiet=request.quiet)) as progress:
         for trial in read_trials(study, paths):
             if trial.state != "running":
@@ -180,7 +197,7 @@ def _run_trials(
         if len(study.ended()) >= plan.trials and not study.running():
             return None
         known: dict[int, TrialRecord] = {}
-        thread = ProjectionThread(projection, lambda: read_trials(study, paths, known))
+        thread = ProjectionThread(sweep.projection, lambda: read_trials(study, paths, known))
 
         def publish(event: dict[str, Any]) -> None:
             progress.publish(event)
@@ -190,15 +207,15 @@ def _run_trials(
         lease.on_lost = driver.stop
         if lease.lost is not None:
             driver.stop(lease.lost)
-        execution = Execution(int(request.prefix_cache_gb * 1e9), hang_s=request.hang_after)
+        execution = Execution(_cache_bytes(request), hang_s=request.hang_after)
         try:
             if request.local:
                 _run_first(driver, plan, paths, execution)
             else:
                 from orchestrator import runner
 
-                with runner.cluster(request.address, machine):
-                    runner.run(plan, paths, driver, execution, at_once, signals)
+                with runner.cluster(request.address, command.machine):
+                    runner.run(plan, paths, driver, execution, sweep.at_once, command.signals)
         finally:
             thread.close()
         if lease.lost is not None:
@@ -217,22 +234,16 @@ def _run_first(driver: Driver, plan: Plan, paths: SweepPaths, execution: Executi
                 reports.close()
 
 
-def _finish(
-    console: Console,
-    drafted: Draft,
-    plan: Plan,
-    paths: SweepPaths,
-    study: TrialStudy,
-    projection: Projection,
-    request: Request,
-) -> int:
+def _finish(sweep: OpenSweep) -> int:
     """Bring everything up to date, write and print the leaderboard."""
+    plan, study, projection, paths = sweep.plan, sweep.study, sweep.projection, sweep.command.paths
+    console, request = sweep.command.console, sweep.command.request
     remove_leftovers(paths)
     trials = read_trials(study, paths)
     trouble = _attempt(projection.refresh) or _attempt(lambda: projection.sync(trials))
     board = leaderboard(plan, paths, trials, projection.runs)
     write_leaderboard(paths, board)
-    majority = show.majority_score(plan, drafted.corpus)
+    majority = show.majority_score(plan, sweep.command.drafted.corpus)
     where = show.place(paths, projection.link, request.tracking_uri)
     show.final(console, plan, paths, board, majority, where)
     open_trials = plan.trials - len(study.ended())
@@ -264,6 +275,10 @@ def _attempt(action: Callable[[], object]) -> str | None:
     except Exception as error:  # noqa: BLE001  (whatever MLflow raises)
         return first_line(error)
     return None
+
+
+def _cache_bytes(request: Request) -> int:
+    return int(request.prefix_cache_gb * 1e9)
 
 
 def _machine(address: str | None) -> Machine:

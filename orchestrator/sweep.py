@@ -1,13 +1,12 @@
 """`python -m orchestrator.sweep FILE`: the command line. Nothing heavy is imported before it is parsed."""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from orchestrator.options import Debug
+from orchestrator.options import Debug, one_line_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -75,9 +74,7 @@ def sweep(
     Exit codes: 0 done; 1 failed; 2 bad usage, space or data; 3 done, with failed trials; 4 Ray or MLflow
     unreachable; 5 the sweep is running elsewhere; 130 interrupted.
     """
-    from orchestrator.errors import FAILED, SweepError
-
-    try:
+    with one_line_errors(debug=debug):
         path = _search_space(file)
         values = {"epochs": epochs, "max_train_examples": max_train_examples, "seed": seed}
         settings = {key: value for key, value in values.items() if value is not None} | _settings(set_ or [])
@@ -89,24 +86,9 @@ def sweep(
             tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
             cpus_per_trial=cpus_per_trial, concurrent=concurrent,
             prefix_cache_gb=prefix_cache_gb, hang_after=hang_after, keep_checkpoints=keep_checkpoints, dry_run=dry_run,
-            local=local,
-            as_json=as_json, quiet=quiet,
+            local=local, as_json=as_json, quiet=quiet,
         )  # fmt: skip
-        code = run(request)
-    except SweepError as error:
-        if debug:
-            raise
-        print(
-            "\n".join(f"error: {line}" if not line.startswith(" ") else line for line in str(error).split("\n")),
-            file=sys.stderr,
-        )
-        code = error.exit_code
-    except Exception as error:
-        if debug:
-            raise
-        print(f"error: {type(error).__name__}: {error}; --debug shows the traceback", file=sys.stderr)
-        code = FAILED
-    raise typer.Exit(code)
+        raise typer.Exit(run(request))
 
 
 def _search_space(file: Path | None) -> Path:

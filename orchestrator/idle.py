@@ -1,0 +1,36 @@
+"""A sweep that no driver works on, opened by a command that changes what is stored of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import SweepError
+from orchestrator.hold import hold, leased
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Plan, read_plan
+from orchestrator.study import TrialStudy
+from orchestrator.tracking import require_same_store
+
+
+@dataclass(frozen=True)
+class IdleSweep:
+    """A sweep's records, which this process alone may change."""
+
+    paths: SweepPaths
+    plan: Plan
+    study: TrialStudy
+
+
+@contextmanager
+def idle_sweep(name: str, out: Path, tracking_uri: str | None, advice: str) -> Iterator[IdleSweep]:
+    """Open a sweep as its driver would. Raises SweepError where there is none, or a driver, with the `advice`."""
+    paths = SweepPaths(out, name)
+    if not paths.plan.is_file():
+        raise SweepError(f"{paths.root}: no such sweep; see --out")
+    with hold(paths, advice):
+        require_same_store(paths, tracking_uri)
+        plan = read_plan(paths.plan)
+        study = TrialStudy(paths.study_uri, plan, None)
+        with leased(study, advice):
+            yield IdleSweep(paths, plan, study)
