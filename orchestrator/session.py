@@ -23,6 +23,7 @@ from orchestrator.errors import SweepError
 from orchestrator.hold import hold, leased, refuse_if_held
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import LeaseKeeper
+from orchestrator.mlflow_client import first_line
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Options, Plan, concurrency, draft, settle
 from orchestrator.profiles import choose
@@ -32,7 +33,7 @@ from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
 from orchestrator.spec import LoadedSweep, load_sweep
 from orchestrator.study import TrialStudy
-from orchestrator.tracking import Projection, ProjectionThread, first_line, require_same_store
+from orchestrator.tracking import Projection, ProjectionThread, require_same_store
 from orchestrator.trial import Execution, run_trial
 
 

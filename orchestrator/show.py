@@ -15,12 +15,12 @@ from model.files import size_text
 from model.tasks import majority_scores, overall_score
 from model.weights import MINILM_SHA256
 from orchestrator.estimate import prefix_cache_sizes
+from orchestrator.mlflow_client import masked
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, parameters, shown
 from orchestrator.progress import clock_text, value_text
 from orchestrator.resources import Machine
 from orchestrator.tables import Fitting, titles
-from orchestrator.tracking import masked
 
 BYTES_A_PARAMETER = 4
 MINILM_NOTE = (

@@ -16,7 +16,7 @@ def fetch(model: str, runs: Path, tracking_uri: str | None, temporary: Path) -> 
         if not (Path(model) / MANIFEST).is_file():
             raise SweepError(f"{model}: no checkpoint lies there; a trial's best is in its attempt-*/best-*")
         return Path(model)
-    from orchestrator.tracking import fetch_model
+    from orchestrator.mlflow_client import fetch_model
 
     uri = tracking_uri or paths.tracking_uri(runs.resolve())
     store = Path(uri.removeprefix("sqlite:///"))

@@ -1,23 +1,22 @@
-"""MLflow as a projection of study and folders. The only door to MLflow.
+"""MLflow as a projection of study and folders.
 
 Nothing is read back from it but what it already has: it can lag, be down for a while or be lost without
 harm, and `sync` brings it up to date from wherever it stands. Runs are found by their tags, never doubled.
 """
 
-import logging
-import os
-import re
 import socket
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from model.checkpoint import was_released
+from orchestrator.mlflow_client import connect, first_line, masked  # sets what MLflow reads when it is imported
+
+# isort: split
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+
 from model.config import flatten
 from model.failpoints import reach
 from model.files import write_text
@@ -26,40 +25,10 @@ from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.leaderboard import TrialRecord, leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
-from orchestrator.retention import kept_trials, release
+from orchestrator.registry import ModelRegistry
+from orchestrator.retention import kept_trials
 from orchestrator.view import DEFAULT_UI, ViewColumns, leaderboard_url, view_tag
 
-SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-}
-"""MLflow's client: no wait of minutes in an outage, no telemetry, no pickles, no lines of its own."""
-
-
-def _apply_settings() -> None:
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-
-
-_apply_settings()
-warnings.filterwarnings("ignore", module="mlflow")
-
-import mlflow  # noqa: E402  (reads the environment)
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.artifacts import download_artifacts  # noqa: E402
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag, ViewType  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode  # noqa: E402
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # noqa: E402
-
-logging.getLogger("mlflow").setLevel(logging.ERROR)
-logging.getLogger("alembic").setLevel(logging.ERROR)
-
-BEST_DEV = "best-dev"
 FETCH_INTERVAL_S = 1.0
 METRICS_A_CALL = 1000
 """MLflow takes no more at once."""
@@ -79,7 +48,7 @@ class Projection:
         self._plan, self._paths, self._keep = plan, paths, keep
         self.uri = uri or places.tracking_uri(paths.out)
         self._artifacts = None if uri else places.artifact_root(paths.out)
-        self._client = _client(self.uri)
+        self._client = connect(self.uri)
         self._lock = threading.Lock()
         self._runs: dict[int, str] = {}
         self._described: set[int] = set()
@@ -87,11 +56,10 @@ class Projection:
         self._shown: dict[int, dict[str, float]] = {}
         self._summaries_due = 0.0
         self._ended: set[int] = set()
-        self._released: set[int] = set()
-        self._registered: int | None = None
         try:
             self._experiment = self._find_experiment()
             self._sweep_run = self._find_sweep_run()
+            self._models = ModelRegistry(self._client, plan, paths, self._experiment, keep)
             self.refresh()
         except SweepError:
             raise
@@ -118,7 +86,7 @@ class Projection:
             self._refresh()
 
     def _refresh(self) -> None:
-        self._registered = None
+        self._models.refresh()
         for known in (self._runs, self._logged_epochs, self._shown, self._described, self._ended):
             known.clear()
         found = [(run, self._epochs_of(run)) for run in self._search("tags.kind = 'trial'")]
@@ -159,8 +127,8 @@ class Projection:
         for trial in trials:
             if trial.state != "running" and trial.number not in self._ended:
                 self._end(trial, with_model=trial.number in kept)
-        self._register_best(board["rows"])
-        self._release(board)
+        self._models.register_best(board["rows"], self._runs)
+        self._models.release(board, self._runs)
 
     def finish(self, board: Mapping[str, Any], verdict: str) -> None:
         """Close the sweep's run with its leaderboard and a description in a few lines."""
@@ -323,7 +291,7 @@ class Projection:
     def _end(self, trial: TrialRecord, *, with_model: bool) -> None:
         run = self._runs[trial.number]
         if trial.state == "completed" and with_model:
-            self._log_model(trial, run)
+            self._models.store(trial, run)
         tags = {"state": trial.state} | ({"failure": f"{trial.failure}: {trial.error}"} if trial.failure else {})
         reach("mlflow: end", trial=trial.number)
         self._client.log_batch(run, tags=[RunTag(key, value[:5000]) for key, value in tags.items()])
@@ -331,90 +299,6 @@ class Projection:
         self._client.set_terminated(run, "FAILED" if trial.state == "failed" else "FINISHED")
         self._ended.add(trial.number)
         reach("mlflow: ended", trial=trial.number)
-
-    def _log_model(self, trial: TrialRecord, run: str) -> None:
-        """Store the best-dev checkpoint as a logged model without a flavour: files, never code."""
-        assert trial.best is not None
-        folder = self._paths.trial(trial.number).root / trial.best["checkpoint"]
-        if was_released(folder):
-            return
-        found = self._client.search_logged_models([self._experiment], f"source_run_id = '{run}'")
-        model = next((each for each in found if each.status == LoggedModelStatus.READY), None)
-        for half_made in (each for each in found if each.status != LoggedModelStatus.READY):
-            self._client.delete_logged_model(half_made.model_id)
-        if model is None:
-            model = self._client.create_logged_model(
-                self._experiment, name=f"{self._plan.name}-{trial.number:04d}", source_run_id=run
-            )
-            reach("mlflow: created model", trial=trial.number)
-            self._client.log_model_artifacts(model.model_id, str(folder))
-            reach("mlflow: stored model", trial=trial.number)
-            self._client.finalize_logged_model(model.model_id, "READY")
-            reach("mlflow: finished model", trial=trial.number)
-        outputs = self._client.get_run(run).outputs
-        if outputs is None or not outputs.model_outputs:
-            self._client.log_outputs(run, [LoggedModelOutput(model.model_id, step=trial.best["epoch"])])
-
-    def _register_best(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Let the alias best-dev name the best finished trial's checkpoint."""
-        best = next((row for row in rows if row["rank"] == 1), None)
-        if best is None or best["trial"] == self._registered:
-            return
-        name, number = self._plan.name, best["trial"]
-        try:
-            self._client.get_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                raise
-            self._client.create_registered_model(name, description=f"{self._plan.question} Best-dev checkpoints.")
-        versions = self._client.search_model_versions(f"name = '{name}'")
-        version = next((v for v in versions if v.run_id == self._runs[number]), None)
-        if version is None:
-            models = self._client.search_logged_models([self._experiment], f"source_run_id = '{self._runs[number]}'")
-            if not models:  # its weights were released: there is nothing to register
-                return
-            version = self._client.create_model_version(
-                name, f"models:/{models[0].model_id}", self._runs[number], model_id=models[0].model_id
-            )
-        reach("mlflow: registered", trial=number)
-        self._client.set_registered_model_alias(name, BEST_DEV, version.version)
-        reach("mlflow: named best-dev", trial=number)
-        self._registered = number
-
-    def _registered_trials(self) -> set[int]:
-        """Return the trials whose checkpoints are versions of a registered model, of whatever name."""
-        runs = {run: number for number, run in self._runs.items()}
-        models = {
-            model.model_id: runs[model.source_run_id]
-            for model in self._client.search_logged_models([self._experiment])
-            if model.source_run_id in runs
-        }
-        found = set()
-        token = None
-        while True:
-            page = self._client.search_model_versions(max_results=10_000, page_token=token)
-            for version in page:
-                # One that was registered by hand may name its run, its logged model, or the latter in its source.
-                named = {version.model_id, str(version.source).rpartition("/")[2]} & models.keys()
-                found |= {models[model] for model in named if model}
-                found |= {runs[version.run_id]} if version.run_id in runs else set()
-            token = page.token
-            if not token:
-                return found
-
-    def _release(self, board: Mapping[str, Any]) -> None:
-        """Let go of the weights that are not to be kept: in MLflow, then in the trials' folders."""
-        completed = {row["trial"] for row in board["rows"] if row["checkpoint"] is not None}
-        if len(completed - self._released) <= self._keep:
-            return
-        kept = kept_trials(board, self._keep, self._registered_trials())
-        for number in completed - kept - self._released:
-            found = self._client.search_logged_models([self._experiment], f"source_run_id = '{self._runs[number]}'")
-            for model in found:
-                get_artifact_repository(model.artifact_location).delete_artifacts()
-                self._client.delete_logged_model(model.model_id)
-        release(self._paths, board, kept | self._released)
-        self._released |= completed - kept
 
 
 class ProjectionThread:
@@ -456,14 +340,6 @@ class ProjectionThread:
             self._stop.wait(FETCH_INTERVAL_S)
 
 
-def _client(uri: str) -> MlflowClient:
-    """Return a client. models:/ URIs are resolved through the process's own URI, whatever a client was given."""
-    _apply_settings()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    return MlflowClient(uri, registry_uri=uri)
-
-
 def require_same_store(paths: SweepPaths, uri: str | None) -> None:
     """Note in the sweep's folder which MLflow store it is in. Raises SweepError where it is in another.
 
@@ -476,29 +352,3 @@ def require_same_store(paths: SweepPaths, uri: str | None) -> None:
         raise SweepError(f"sweep {paths.name!r} is in MLflow at {known}: say so again with --tracking-uri")
     if known != asked:
         write_text(paths.tracking, asked + "\n")
-
-
-def fetch_model(name: str, uri: str, target: Path) -> Path:
-    """Return a folder with the files of a registered model, NAME@ALIAS or NAME/VERSION. Raises SweepError."""
-    client = _client(uri)
-    try:
-        known = [
-            f"{model.name}@{alias}" for model in client.search_registered_models() for alias in sorted(model.aliases)
-        ]
-    except Exception as error:
-        raise UnreachableError(f"MLflow at {masked(uri)} does not answer: {first_line(error)}") from error
-    try:
-        return Path(download_artifacts(artifact_uri=f"models:/{name}", dst_path=str(target), tracking_uri=uri))
-    except Exception as error:
-        there = ", ".join(known) or "none yet: a sweep registers its best when its first trial ends"
-        raise SweepError(f"model {name!r} not found in MLflow at {masked(uri)}; there are: {there}") from error
-
-
-def masked(text: str) -> str:
-    """Return a text with the user and password of every URI in it taken out."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error in one line, without passwords."""
-    return masked((str(error) or type(error).__name__).strip().splitlines()[0][:300])

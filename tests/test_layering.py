@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 DOORS = {
     "ray": {"runner.py", "searcher.py", "scheduler.py", "worker.py"},
     "optuna": {"study.py", "spec.py"},
-    "mlflow": {"tracking.py", "serve.py"},
+    "mlflow": {"mlflow_client.py", "tracking.py", "registry.py", "serve.py"},
 }
 """The files of orchestrator/ that may import each; also inside functions."""
 ONLY_FOR_TYPES = {("optuna", "spec.py")}

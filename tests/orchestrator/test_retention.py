@@ -91,7 +91,8 @@ def test_a_registered_model_outlives_every_better_trial(sweep):
     """What was once best-dev is a version in the registry: its weights stay, in MLflow and in its folder."""
     from mlflow import MlflowClient
 
-    from orchestrator.tracking import Projection, fetch_model
+    from orchestrator.mlflow_client import fetch_model
+    from orchestrator.tracking import Projection
 
     plan, paths, trials = sweep
     Projection(plan, paths, None, keep=1).sync(trials[:1])
@@ -113,7 +114,8 @@ def test_a_model_registered_by_hand_under_another_name_stays(sweep):
     """Somebody who registers a trial's model as production in MLflow's page keeps it, whatever its rank becomes."""
     from mlflow import MlflowClient
 
-    from orchestrator.tracking import Projection, fetch_model
+    from orchestrator.mlflow_client import fetch_model
+    from orchestrator.tracking import Projection
 
     plan, paths, trials = sweep
     projection = Projection(plan, paths, None, keep=3)

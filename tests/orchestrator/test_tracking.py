@@ -129,11 +129,11 @@ def test_whichever_call_fails_a_later_sync_makes_it_whole(sweep, after, monkeypa
     """A failure at each writing call in turn, then a new start: everything is there, once."""
     from orchestrator import tracking
 
-    own = tracking._client
+    own = tracking.connect
     failures = 0
     for fails_at in itertools.count(1):
         plan, paths, trials = sweep()
-        monkeypatch.setattr(tracking, "_client", lambda uri, n=fails_at, own=own: Flaky(own(uri), n, after=after))
+        monkeypatch.setattr(tracking, "connect", lambda uri, n=fails_at, own=own: Flaky(own(uri), n, after=after))
         try:
             tracking.Projection(plan, paths, None).sync(trials)
         except (ConnectionError, UnreachableError):
@@ -141,7 +141,7 @@ def test_whichever_call_fails_a_later_sync_makes_it_whole(sweep, after, monkeypa
         else:
             break
         finally:
-            monkeypatch.setattr(tracking, "_client", own)
+            monkeypatch.setattr(tracking, "connect", own)
         projection = tracking.Projection(plan, paths, None)
         projection.sync(trials)
         check(projection, plan)

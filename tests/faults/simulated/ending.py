@@ -10,9 +10,9 @@ from model.checkpoint import open_checkpoint
 from orchestrator.failures import Failure
 from orchestrator.leaderboard import leaderboard, read_trials
 from orchestrator.plan import read_plan
+from orchestrator.registry import BEST_DEV
 from orchestrator.retention import remove_leftovers
 from orchestrator.study import TrialStudy
-from orchestrator.tracking import BEST_DEV
 from orchestrator.trial_files import read_ends, read_verdict
 from tests.faults.checker import agreement, lasting, one_end_each
 from tests.faults.simulated.training import CONFIGS, DIVERGES_AT, course, scored

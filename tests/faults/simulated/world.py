@@ -27,7 +27,7 @@ from optuna.storages._rdb.storage import _VersionManager
 from model import failpoints, files
 from model.checkpoint import MODEL
 from model.config import CONFIG_VERSION, config_to_dict
-from orchestrator import lease, tracking, trial, trial_files
+from orchestrator import lease, registry, tracking, trial, trial_files
 from orchestrator.driver import Driver
 from orchestrator.errors import RunningElsewhereError, UnreachableError
 from orchestrator.failures import Failure
@@ -200,9 +200,9 @@ class World:
     def _patch_mlflow(self):
         put, call = self.patch.setattr, self.mlflow.call
         put(tracking, "time", _Module(time, time=lambda: self.wall, monotonic=lambda: self.now))
-        put(tracking, "_client", self.mlflow.client)
+        put(tracking, "connect", self.mlflow.client)
         gone = partial(partial, call, "delete_artifacts")
-        put(tracking, "get_artifact_repository", lambda where: SimpleNamespace(delete_artifacts=gone(where)))
+        put(registry, "get_artifact_repository", lambda where: SimpleNamespace(delete_artifacts=gone(where)))
 
     def _lives(self, pid):
         return any(str(each.pid) == pid and not each.dead for each in [*self.runs, *self.workers, *self.running])

@@ -1,0 +1,69 @@
+"""MLflow's client, set up so that an outage costs seconds, and what is fetched with it."""
+
+import logging
+import os
+import re
+import warnings
+from pathlib import Path
+
+from orchestrator.errors import SweepError, UnreachableError
+
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+"""MLflow's client: no wait of minutes in an outage, no telemetry, no pickles, no lines of its own."""
+
+
+def _apply_settings() -> None:
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+_apply_settings()
+warnings.filterwarnings("ignore", module="mlflow")
+
+import mlflow  # noqa: E402  (reads the environment)
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.artifacts import download_artifacts  # noqa: E402
+
+logging.getLogger("mlflow").setLevel(logging.ERROR)
+logging.getLogger("alembic").setLevel(logging.ERROR)
+
+
+def connect(uri: str) -> MlflowClient:
+    """Return a client. models:/ URIs are resolved through the process's own URI, whatever a client was given."""
+    _apply_settings()
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def fetch_model(name: str, uri: str, target: Path) -> Path:
+    """Return a folder with the files of a registered model, NAME@ALIAS or NAME/VERSION. Raises SweepError."""
+    client = connect(uri)
+    try:
+        known = [
+            f"{model.name}@{alias}" for model in client.search_registered_models() for alias in sorted(model.aliases)
+        ]
+    except Exception as error:
+        raise UnreachableError(f"MLflow at {masked(uri)} does not answer: {first_line(error)}") from error
+    try:
+        return Path(download_artifacts(artifact_uri=f"models:/{name}", dst_path=str(target), tracking_uri=uri))
+    except Exception as error:
+        there = ", ".join(known) or "none yet: a sweep registers its best when its first trial ends"
+        raise SweepError(f"model {name!r} not found in MLflow at {masked(uri)}; there are: {there}") from error
+
+
+def masked(text: str) -> str:
+    """Return a text with the user and password of every URI in it taken out."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error in one line, without passwords."""
+    return masked((str(error) or type(error).__name__).strip().splitlines()[0][:300])

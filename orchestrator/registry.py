@@ -1,0 +1,121 @@
+"""Best-dev checkpoints in MLflow: a logged model a trial, the best under an alias, and what is let go of."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator import mlflow_client as _first  # noqa: F401  (sets what MLflow reads when it is imported)
+
+# isort: split
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from model.checkpoint import was_released
+from model.failpoints import reach
+from orchestrator.leaderboard import TrialRecord
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Plan
+from orchestrator.retention import kept_trials, release
+
+BEST_DEV = "best-dev"
+
+
+class ModelRegistry:
+    """The checkpoints of one sweep's experiment. `runs` are the trials' runs in MLflow, by number."""
+
+    def __init__(self, client: MlflowClient, plan: Plan, paths: SweepPaths, experiment: str, keep: int) -> None:
+        """Ask nothing yet; the weights of the best `keep` trials stay, and of registered ones."""
+        self._client, self._plan, self._paths = client, plan, paths
+        self._experiment, self._keep = experiment, keep
+        self._released: set[int] = set()
+        self._registered: int | None = None
+
+    def refresh(self) -> None:
+        """Ask anew which trial has the alias: after a failed call nobody knows."""
+        self._registered = None
+
+    def store(self, trial: TrialRecord, run: str) -> None:
+        """Store the best-dev checkpoint as a logged model without a flavour: files, never code."""
+        assert trial.best is not None
+        folder = self._paths.trial(trial.number).root / trial.best["checkpoint"]
+        if was_released(folder):
+            return
+        found = self._client.search_logged_models([self._experiment], f"source_run_id = '{run}'")
+        model = next((each for each in found if each.status == LoggedModelStatus.READY), None)
+        for half_made in (each for each in found if each.status != LoggedModelStatus.READY):
+            self._client.delete_logged_model(half_made.model_id)
+        if model is None:
+            model = self._client.create_logged_model(
+                self._experiment, name=f"{self._plan.name}-{trial.number:04d}", source_run_id=run
+            )
+            reach("mlflow: created model", trial=trial.number)
+            self._client.log_model_artifacts(model.model_id, str(folder))
+            reach("mlflow: stored model", trial=trial.number)
+            self._client.finalize_logged_model(model.model_id, "READY")
+            reach("mlflow: finished model", trial=trial.number)
+        outputs = self._client.get_run(run).outputs
+        if outputs is None or not outputs.model_outputs:
+            self._client.log_outputs(run, [LoggedModelOutput(model.model_id, step=trial.best["epoch"])])
+
+    def register_best(self, rows: Sequence[Mapping[str, Any]], runs: Mapping[int, str]) -> None:
+        """Let the alias best-dev name the best finished trial's checkpoint."""
+        best = next((row for row in rows if row["rank"] == 1), None)
+        if best is None or best["trial"] == self._registered:
+            return
+        name, number = self._plan.name, best["trial"]
+        try:
+            self._client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            self._client.create_registered_model(name, description=f"{self._plan.question} Best-dev checkpoints.")
+        versions = self._client.search_model_versions(f"name = '{name}'")
+        version = next((v for v in versions if v.run_id == runs[number]), None)
+        if version is None:
+            models = self._client.search_logged_models([self._experiment], f"source_run_id = '{runs[number]}'")
+            if not models:  # its weights were released: there is nothing to register
+                return
+            version = self._client.create_model_version(
+                name, f"models:/{models[0].model_id}", runs[number], model_id=models[0].model_id
+            )
+        reach("mlflow: registered", trial=number)
+        self._client.set_registered_model_alias(name, BEST_DEV, version.version)
+        reach("mlflow: named best-dev", trial=number)
+        self._registered = number
+
+    def release(self, board: Mapping[str, Any], runs: Mapping[int, str]) -> None:
+        """Let go of the weights that are not to be kept: in MLflow, then in the trials' folders."""
+        completed = {row["trial"] for row in board["rows"] if row["checkpoint"] is not None}
+        if len(completed - self._released) <= self._keep:
+            return
+        kept = kept_trials(board, self._keep, self._registered_trials(runs))
+        for number in completed - kept - self._released:
+            found = self._client.search_logged_models([self._experiment], f"source_run_id = '{runs[number]}'")
+            for model in found:
+                get_artifact_repository(model.artifact_location).delete_artifacts()
+                self._client.delete_logged_model(model.model_id)
+        release(self._paths, board, kept | self._released)
+        self._released |= completed - kept
+
+    def _registered_trials(self, own: Mapping[int, str]) -> set[int]:
+        """Return the trials whose checkpoints are versions of a registered model, of whatever name."""
+        runs = {run: number for number, run in own.items()}
+        models = {
+            model.model_id: runs[model.source_run_id]
+            for model in self._client.search_logged_models([self._experiment])
+            if model.source_run_id in runs
+        }
+        found = set()
+        token = None
+        while True:
+            page = self._client.search_model_versions(max_results=10_000, page_token=token)
+            for version in page:
+                # One that was registered by hand may name its run, its logged model, or the latter in its source.
+                named = {version.model_id, str(version.source).rpartition("/")[2]} & models.keys()
+                found |= {models[model] for model in named if model}
+                found |= {runs[version.run_id]} if version.run_id in runs else set()
+            token = page.token
+            if not token:
+                return found
