@@ -70,7 +70,7 @@ outages: $(STAMP)  ## MLflow killed, paused, black-holed and wrong for a minute 
 pairs: $(STAMP)  ## two drivers of one sweep started together, 20 times
 	@SWEEP_PAIRS=20 $(PY) -m pytest -s tests/faults/test_two_drivers.py
 
-simulate: $(STAMP)  ## 1,000 simulated sweeps under everything at once, and 1,000 pairs of drivers (about 15 minutes)
+simulate: $(STAMP)  ## 1,000 simulated sweeps under everything at once, and 1,000 pairs of drivers (about 25 minutes)
 	@SWEEP_SIMULATIONS=1000 SWEEP_PAIRS_SIMULATED=1000 $(PY) -m pytest -s tests/faults/test_simulation.py
 
 sample: $(STAMP)  ## writes the bundled sample again (the same bytes)
