@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from pathlib import Path
 VARIABLE = "SWEEP_PROCESSES"
 """In the environment of every process that a driver starts: names the driver's run."""
 LOOK_S = 0.5
+AGAIN_S = 0.05
 GONE_S = 5.0
 
 
@@ -83,10 +85,11 @@ def guard(driver: int, mark: str) -> None:
         seen |= under({driver}, processes())
     while True:  # a process that was being started when the others died comes up yet
         now = processes()
-        seen |= under({driver}, now) | under({pid for pid, _ in seen & now.keys()}, now)
+        seen |= under({pid for pid, _ in seen & now.keys()}, now)  # not the driver's: its pid may be another's by now
         left = ({pid for pid, _ in seen & now.keys()} | marked(mark)) - ours
         if not [pid for pid in left if _kill(pid)]:
             return
+        time.sleep(AGAIN_S)
 
 
 def _kill(pid: int) -> bool:

@@ -3,12 +3,13 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, Self
 
 from orchestrator.errors import INTERRUPTED
 
+SHOW_CURSOR = b"\x1b[?25h"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -60,4 +61,8 @@ class Signals:
 
     def leave(self) -> NoReturn:
         """End this process as it stands: the guardian ends what it started, the next one takes over what it held."""
+        for descriptor in (1, 2):
+            with suppress(OSError):
+                if os.isatty(descriptor):
+                    os.write(descriptor, SHOW_CURSOR)  # the progress display hides it
         os._exit(INTERRUPTED)

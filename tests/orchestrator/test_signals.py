@@ -1,0 +1,52 @@
+"""What a signal does to the process that drives a sweep."""
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator.errors import INTERRUPTED
+
+PROGRAM = """
+import os, signal, time
+from orchestrator.signals import Signals
+with Signals() as signals:
+    if GENTLY:
+        signals.gently = lambda: None
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+def run(gently):
+    """Run the program in a terminal of its own; return its exit code and what the terminal got."""
+    ours, theirs = pty.openpty()
+    program = PROGRAM.replace("GENTLY", str(gently))
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=theirs, stderr=theirs, stdin=theirs)
+    os.close(theirs)
+    code = process.wait(30)
+    shown = b""
+    with pytest.raises(OSError, match="Input/output"):  # a terminal's end
+        while True:
+            shown += os.read(ours, 4096)
+    os.close(ours)
+    return code, shown
+
+
+def test_a_second_signal_ends_the_process_and_gives_the_cursor_back():
+    """Whatever a library does meanwhile: the code is 130, and the terminal is as it was."""
+    code, shown = run(gently=True)
+
+    assert code == INTERRUPTED
+    assert shown.startswith(b"\x1b[?25h")
+
+
+def test_a_signal_interrupts_where_nothing_stops_gently():
+    """Before trials run there is nothing to save: it is a KeyboardInterrupt."""
+    code, shown = run(gently=False)
+
+    assert code not in (0, INTERRUPTED)
+    assert b"KeyboardInterrupt" in shown
