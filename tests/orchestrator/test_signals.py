@@ -5,8 +5,6 @@ import pty
 import subprocess
 import sys
 
-import pytest
-
 from orchestrator.errors import INTERRUPTED
 
 PROGRAM = """
@@ -28,10 +26,7 @@ def run(gently):
     process = subprocess.Popen([sys.executable, "-c", program], stdout=theirs, stderr=theirs, stdin=theirs)
     os.close(theirs)
     code = process.wait(30)
-    shown = b""
-    with pytest.raises(OSError, match="Input/output"):  # a terminal's end
-        while True:
-            shown += os.read(ours, 4096)
+    shown = os.read(ours, 65536)
     os.close(ours)
     return code, shown
 
