@@ -1,7 +1,7 @@
 """Named places at which tests make the program die, stop or fail: every write and every hand-over has one.
 
 Nothing happens unless SWEEP_FAULTS names a folder. Then each place that is reached is a line of JSON in its file
-`log`, appended whole, and where the file `armed` asks for a fault at that place, it happens there, once.
+`log`, appended whole, and where the file `armed` asks for faults at that place, they happen there, each once.
 The names and what was seen at each: docs/failpoints.md. The idea: FreeBSD's fail(9).
 """
 
@@ -41,12 +41,12 @@ def _reach(folder: Path, name: str, facts: dict[str, Any]) -> None:
         armed = json.loads((folder / "armed").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
-    wanted = all(facts.get(key) == value for key, value in armed.get("facts", {}).items())
-    if armed["at"] != name or not wanted or _reached(folder, name) < armed.get("hit", 1):
-        return
-    with suppress(FileExistsError):
-        (folder / "fired").touch(exist_ok=False)
-        _fail(folder, armed["do"])
+    for number, fault in enumerate(armed):
+        wanted = all(facts.get(key) == value for key, value in fault["facts"].items())
+        if fault["at"] == name and wanted and _reached(folder, name) >= fault["hit"]:
+            with suppress(FileExistsError):
+                (folder / f"fired-{number}").touch(exist_ok=False)
+                _fail(folder, fault["do"])
 
 
 def _fail(folder: Path, what: str) -> None:
@@ -62,6 +62,9 @@ def _fail(folder: Path, what: str) -> None:
         time.sleep(10**6)
     elif what == "pause":
         time.sleep(PAUSE_S)
+    elif what == "Ctrl-C":
+        os.killpg(_driver(folder), signal.SIGINT)
+        time.sleep(2)  # or a tiny trial is done before anybody has stopped it
     else:
         _raise(what)
 

@@ -1,8 +1,9 @@
 """Where the sweep prints: it goes on, in silence, when nobody reads any more (`... | head`)."""
 
+import errno
 import os
 import sys
-from typing import IO, Any
+from typing import IO
 
 from rich.console import Console
 
@@ -13,11 +14,13 @@ NO_TERMINAL_WIDTH = 500
 class SweepConsole(Console):
     """A console whose output may be closed under it."""
 
-    def print(self, *objects: Any, **how: Any) -> None:
-        """Print as rich does; a terminal that was closed (EIO) is one more output that nobody reads."""
+    def _check_buffer(self) -> None:
+        """Write as rich does, whoever asks; a terminal that was closed (EIO) is one more output that nobody reads."""
         try:
-            super().print(*objects, **how)
-        except OSError:
+            super()._check_buffer()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
             self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
@@ -39,7 +42,9 @@ def say(line: str, *, to: IO[str] | None = None) -> None:
     stream = to or sys.stdout
     try:
         print(line, file=stream, flush=True)
-    except OSError:  # a pipe that nobody reads (EPIPE), a terminal that was closed (EIO)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe that nobody reads, a terminal that was closed
+            raise
         _discard(stream)
 
 

@@ -3,6 +3,7 @@
 One object, in the driver's process, behind Ray's searcher and scheduler as behind the local loop.
 """
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -52,6 +53,8 @@ class Driver:
         """Attempts in a row whose process died before it took the trial up."""
         self._heard: dict[int, float | None] = {}
         """When something was last heard of a trial that was handed out; None until its process has begun."""
+        self._hearing = threading.Lock()
+        """Of the former, which a thread looks at: see `silent` and `pardon`."""
         self.trouble: str | None = None
         """Why no further trial is started, once there is a reason."""
 
@@ -72,7 +75,8 @@ class Driver:
             if not self._settled(proposal.number):
                 attempt = attempt_number(folder.new_attempt())
                 reach("attempt: created", trial=proposal.number, attempt=f"attempt-{attempt}")
-                self._heard[proposal.number] = None
+                with self._hearing:
+                    self._heard[proposal.number] = None
                 config, done = config_to_dict(proposal.config), len(history(folder))
                 self._publish({"event": "started", "trial": proposal.number, "config": config, "epochs_done": done})
                 return proposal, attempt
@@ -81,7 +85,8 @@ class Driver:
     def record(self, report: Mapping[str, Any]) -> Answer:
         """Write a report into the study; return whether its trial goes on. Reports may come again, in any order."""
         number = report["number"]
-        self._heard[number] = self._clock()
+        with self._hearing:
+            self._heard[number] = self._clock()
         del self._unbegun[number]
         for entry in report["history"]:
             self._study.report(number, entry["epoch"], entry["dev_score"])
@@ -108,7 +113,8 @@ class Driver:
 
         `death` is what is known of an attempt that ended without a word of its own.
         """
-        self._heard.pop(number, None)
+        with self._hearing:
+            self._heard.pop(number, None)
         folder = self._paths.trial(number)
         if self._settled(number):
             return
@@ -145,19 +151,24 @@ class Driver:
         self.trouble = self.trouble or str(trouble)
 
     def silent(self, seconds: float) -> list[tuple[int, int]]:
-        """Return the trials, with their attempts, that have begun and of which nothing was heard for so long."""
+        """Return the trials, with their attempts, that have begun and of which nothing was heard for so long.
+
+        Any thread may ask.
+        """
         found = []
-        for number, heard in list(self._heard.items()):
-            attempt = self._paths.trial(number).attempts()[-1]
-            if heard is None and (attempt / STARTED).exists():
-                self._heard[number] = self._clock()
-            elif heard is not None and self._clock() - heard > seconds:
-                found.append((number, attempt_number(attempt)))
+        with self._hearing:
+            for number, heard in self._heard.items():
+                attempt = self._paths.trial(number).attempts()[-1]
+                if heard is None and (attempt / STARTED).exists():
+                    self._heard[number] = self._clock()
+                elif heard is not None and self._clock() - heard > seconds:
+                    found.append((number, attempt_number(attempt)))
         return found
 
     def pardon(self) -> None:
         """Count every silence from now: it was this process that heard nothing, since it stood still itself."""
-        self._heard = {n: None if heard is None else self._clock() for n, heard in self._heard.items()}
+        with self._hearing:
+            self._heard = {n: None if heard is None else self._clock() for n, heard in self._heard.items()}
 
     def _settled(self, number: int) -> bool:
         """Record how a trial ended, if its folder or the study knows; return whether they do."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from model.failpoints import DRIVER, reach
-from model.files import write_json
+from model.files import flush_folder, make_folder, write_json
 from orchestrator.errors import RunningElsewhereError
 from orchestrator.lease import ADVICE, FencedError, Lease, LeaseKeeper
 from orchestrator.paths import SweepPaths
@@ -24,7 +24,8 @@ def hold(paths: SweepPaths, advice: str = ADVICE) -> Iterator[None]:
 
     Raises RunningElsewhereError, which ends with the `advice`.
     """
-    paths.out.mkdir(parents=True, exist_ok=True)
+    make_folder(paths.out)
+    flush_folder(paths.out.parent)  # whoever made it may have died at it
     lock = _acquired(paths, advice)
     try:
         since = time.strftime("%F %T")

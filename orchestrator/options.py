@@ -35,5 +35,7 @@ def one_line_errors(*, debug: bool, mendable: tuple[type[Exception], ...] = ()) 
             lines, code = str(error).split("\n"), BAD_INPUT
         else:
             lines, code = [f"{type(error).__name__}: {error}; --debug shows the traceback"], FAILED
-        print("\n".join(line if line.startswith(" ") else f"error: {line}" for line in lines), file=sys.stderr)
+        from orchestrator.console import say
+
+        say("\n".join(line if line.startswith(" ") else f"error: {line}" for line in lines), to=sys.stderr)
         raise typer.Exit(error.exit_code if isinstance(error, SweepError) else code) from error

@@ -7,6 +7,8 @@ import os
 import secrets
 from pathlib import Path
 
+from model.files import make_folder
+
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -37,7 +39,7 @@ def prepare(out: Path, address: str | None) -> None:
 def _own_token(out: Path) -> Path:
     """Return the file with this folder's token, readable by its owner alone."""
     token = out / ".ray-token"
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     if not token.exists():
         partial = token.with_name(f".ray-token.{os.getpid()}")
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

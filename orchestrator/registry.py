@@ -7,12 +7,12 @@ from orchestrator import mlflow_client as _first  # noqa: F401  (sets what MLflo
 
 # isort: split
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from model.checkpoint import was_released
+from model.checkpoint import open_checkpoint, was_released
 from model.failpoints import reach
 from orchestrator.leaderboard import TrialRecord
 from orchestrator.paths import SweepPaths
@@ -42,10 +42,8 @@ class ModelRegistry:
         folder = self._paths.trial(trial.number).root / trial.best["checkpoint"]
         if was_released(folder):
             return
-        found = self._client.search_logged_models([self._experiment], f"source_run_id = '{run}'")
-        model = next((each for each in found if each.status == LoggedModelStatus.READY), None)
-        for half_made in (each for each in found if each.status != LoggedModelStatus.READY):
-            self._client.delete_logged_model(half_made.model_id)
+        open_checkpoint(folder)  # what was damaged meanwhile is not shown
+        model = self._ready(run)
         if model is None:
             model = self._client.create_logged_model(
                 self._experiment, name=f"{self._plan.name}-{trial.number:04d}", source_run_id=run
@@ -55,6 +53,9 @@ class ModelRegistry:
             reach("mlflow: stored model", trial=trial.number)
             self._client.finalize_logged_model(model.model_id, "READY")
             reach("mlflow: finished model", trial=trial.number)
+        for other in self._models(run):  # half made, or made twice by a call that the client sent again
+            if other.model_id != model.model_id:
+                self._client.delete_logged_model(other.model_id)
         outputs = self._client.get_run(run).outputs
         if outputs is None or not outputs.model_outputs:
             self._client.log_outputs(run, [LoggedModelOutput(model.model_id, step=trial.best["epoch"])])
@@ -74,12 +75,11 @@ class ModelRegistry:
         versions = self._client.search_model_versions(f"name = '{name}'")
         version = next((v for v in versions if v.run_id == runs[number]), None)
         if version is None:
-            models = self._client.search_logged_models([self._experiment], f"source_run_id = '{runs[number]}'")
-            if not models:  # its weights were released: there is nothing to register
+            model = self._ready(runs[number])
+            if model is None:  # its weights were released: there is nothing to register
                 return
-            version = self._client.create_model_version(
-                name, f"models:/{models[0].model_id}", runs[number], model_id=models[0].model_id
-            )
+            source = f"models:/{model.model_id}"
+            version = self._client.create_model_version(name, source, runs[number], model_id=model.model_id)
         reach("mlflow: registered", trial=number)
         self._client.set_registered_model_alias(name, BEST_DEV, version.version)
         reach("mlflow: named best-dev", trial=number)
@@ -92,8 +92,7 @@ class ModelRegistry:
             return
         kept = kept_trials(board, self._keep, self._registered_trials(runs))
         for number in completed - kept - self._released:
-            found = self._client.search_logged_models([self._experiment], f"source_run_id = '{runs[number]}'")
-            for model in found:
+            for model in self._models(runs[number]):
                 get_artifact_repository(model.artifact_location).delete_artifacts()
                 self._client.delete_logged_model(model.model_id)
         release(self._paths, board, kept | self._released)
@@ -102,11 +101,7 @@ class ModelRegistry:
     def _registered_trials(self, own: Mapping[int, str]) -> set[int]:
         """Return the trials whose checkpoints are versions of a registered model, of whatever name."""
         runs = {run: number for number, run in own.items()}
-        models = {
-            model.model_id: runs[model.source_run_id]
-            for model in self._client.search_logged_models([self._experiment])
-            if model.source_run_id in runs
-        }
+        models = {model.model_id: runs[model.source_run_id] for model in self._models() if model.source_run_id in runs}
         found = set()
         token = None
         while True:
@@ -116,6 +111,22 @@ class ModelRegistry:
                 named = {version.model_id, str(version.source).rpartition("/")[2]} & models.keys()
                 found |= {models[model] for model in named if model}
                 found |= {runs[version.run_id]} if version.run_id in runs else set()
+            token = page.token
+            if not token:
+                return found
+
+    def _ready(self, run: str) -> LoggedModel | None:
+        """Return the run's logged model that is whole, if there is one."""
+        return next((model for model in self._models(run) if model.status == LoggedModelStatus.READY), None)
+
+    def _models(self, run: str | None = None) -> list[LoggedModel]:
+        """Return the logged models of a run, or of the experiment; MLflow gives a hundred at a time."""
+        words = None if run is None else f"source_run_id = '{run}'"
+        found: list[LoggedModel] = []
+        token = None
+        while True:
+            page = self._client.search_logged_models([self._experiment], words, page_token=token)
+            found += page
             token = page.token
             if not token:
                 return found

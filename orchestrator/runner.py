@@ -21,7 +21,7 @@ from ray import tune
 
 from orchestrator.console import say
 from orchestrator.driver import Driver
-from orchestrator.errors import SweepError, UnreachableError
+from orchestrator.errors import FAILED, INTERRUPTED, SweepError, UnreachableError
 from orchestrator.failures import Failure
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
@@ -29,7 +29,7 @@ from orchestrator.processes import guardian
 from orchestrator.resources import Machine
 from orchestrator.scheduler import StudyScheduler
 from orchestrator.searcher import StudySearcher
-from orchestrator.signals import Signals, blocked
+from orchestrator.signals import Signals, blocked, leave
 from orchestrator.trial import Execution
 from orchestrator.trial_files import STARTED, write_end
 from orchestrator.worker import SweepTrial
@@ -138,14 +138,16 @@ def _stop_tune() -> None:
 
 def _watch(driver: Driver, paths: SweepPaths, execution: Execution, signals: Signals, over: threading.Event) -> None:
     """Kill processes of which nothing is heard any more; see to it that a sweep that is to stop does."""
-    looked, asked = time.monotonic(), None
+    looked, asked, troubled = time.monotonic(), None, None
     while not over.wait(WATCH_S):
-        if signals.asked or driver.trouble is not None:
-            asked = asked or time.monotonic()
+        asked = asked or (time.monotonic() if signals.asked else None)
+        troubled = troubled or (time.monotonic() if driver.trouble is not None else None)
+        if asked or troubled:
             _stop_tune()  # again and again: Tune hears nothing before it has its handler, a second after it began
-            if signals.asked and time.monotonic() - asked > STOP_S:
-                say(f"the sweep has not stopped in {STOP_S:.0f} s, and is ended as it stands", to=sys.stderr)
-                signals.leave()
+            if time.monotonic() - (asked or troubled or 0.0) > STOP_S:
+                why = "" if asked else f" ({driver.trouble})"
+                say(f"the sweep has not stopped in {STOP_S:.0f} s, and is ended as it stands{why}", to=sys.stderr)
+                leave(INTERRUPTED if asked else FAILED)
         paused, looked = time.monotonic() - looked > PAUSE_S, time.monotonic()
         if paused:  # the whole process stood still: what was reported meanwhile has not been read yet
             driver.pardon()

@@ -53,16 +53,17 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         if self.asked:
-            self.leave()
+            leave(INTERRUPTED)
         self.asked = True
         if self.gently is None:
             raise KeyboardInterrupt
         self.gently()
 
-    def leave(self) -> NoReturn:
-        """End this process as it stands: the guardian ends what it started, the next one takes over what it held."""
-        for descriptor in (1, 2):
-            with suppress(OSError):
-                if os.isatty(descriptor):
-                    os.write(descriptor, SHOW_CURSOR)  # the progress display hides it
-        os._exit(INTERRUPTED)
+
+def leave(code: int) -> NoReturn:
+    """End this process as it stands: the guardian ends what it started, the next one takes over what it held."""
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if os.isatty(descriptor):
+                os.write(descriptor, SHOW_CURSOR)  # the progress display hides it
+    os._exit(code)

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from model.config import TrialConfig, config_from_dict, config_to_dict, explain, flatten, with_settings
 from model.failpoints import reach
+from model.files import make_folder
 from orchestrator.errors import SweepError
 from orchestrator.halving import Halving
 from orchestrator.lease import FencedError, Holder, Lease
@@ -294,6 +295,6 @@ def _choice(value: Any) -> Any:
 
 def _use_write_ahead_log(path: Path) -> None:
     """Let readers and the writer work at once; SQLite keeps this in the file. Its sync mode is FULL by default."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with sqlite3.connect(path, timeout=60) as connection:
         connection.execute("PRAGMA journal_mode=WAL")

@@ -65,6 +65,7 @@ class Projection:
             raise
         except Exception as error:
             raise UnreachableError(f"MLflow at {masked(self.uri)} does not answer: {first_line(error)}") from error
+        note_store(paths, uri)
 
     @property
     def link(self) -> str:
@@ -186,11 +187,13 @@ class Projection:
         return str(found.experiment_id)
 
     def _find_sweep_run(self) -> str:
-        found = sorted(self._search("tags.kind = 'sweep'"), key=lambda run: (run.info.start_time, run.info.run_id))
-        for doubled in found[1:]:
-            self._client.delete_run(doubled.info.run_id)
-        tags = {"kind": "sweep", "sweep": self._plan.name}
-        run = found[0] if found else self._client.create_run(self._experiment, run_name=self._plan.name, tags=tags)
+        if not (found := self._search("tags.kind = 'sweep'")):
+            tags = {"kind": "sweep", "sweep": self._plan.name}
+            self._client.create_run(self._experiment, run_name=self._plan.name, tags=tags)
+            found = self._search("tags.kind = 'sweep'")  # a call whose answer was lost is sent again by the client
+        run, *doubled = sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+        for other in doubled:
+            self._client.delete_run(other.info.run_id)
         reach("mlflow: sweep run is there")
         constants = {k: v for k, v in flatten(self._plan.baseline).items() if k not in self._plan.varies}
         constants |= {"encoder": self._plan.encoder["name"], "data": self._plan.data["source"]}
@@ -220,7 +223,7 @@ class Projection:
         new = [entry for entry in trial.history if entry["epoch"] > self._logged_epochs.get(trial.number, 0)]
         if not new:
             return
-        metrics = []
+        batch: list[Metric] = []
         for entry in new:
             # Not the present: a call that was sent twice, or took effect late, is then the same metric once more.
             now = int(entry["ended_at_seconds"] * 1000)
@@ -230,10 +233,13 @@ class Projection:
                 "lr": entry["learning_rate"],
             }
             values |= {f"dev/{task}": score for task, score in entry["scores"].items()}
-            metrics += [Metric(key, value, now, entry["epoch"]) for key, value in values.items()]
+            metrics = [Metric(key, value, now, entry["epoch"]) for key, value in values.items()]
+            if len(batch) + len(metrics) > METRICS_A_CALL:  # an epoch's go together: one of them tells of them all
+                self._client.log_batch(run, metrics=batch)
+                batch = []
+            batch += metrics
         reach("mlflow: log epochs", trial=trial.number, epoch=new[-1]["epoch"])
-        for first in range(0, len(metrics), METRICS_A_CALL):
-            self._client.log_batch(run, metrics=metrics[first : first + METRICS_A_CALL])
+        self._client.log_batch(run, metrics=batch)
         reach("mlflow: logged epochs", trial=trial.number, epoch=new[-1]["epoch"])
         self._logged_epochs[trial.number] = new[-1]["epoch"]
 
@@ -341,14 +347,22 @@ class ProjectionThread:
 
 
 def require_same_store(paths: SweepPaths, uri: str | None) -> None:
-    """Note in the sweep's folder which MLflow store it is in. Raises SweepError where it is in another.
+    """Raise SweepError where the sweep is in another MLflow store than OUT's, and none is asked for.
 
     What is registered there decides what may be removed here. Another store that is asked for is believed: the
-    sweep is written there anew.
+    sweep is written there anew, and a Projection that has found it notes it in the sweep's folder.
     """
-    asked = masked(uri) if uri else OUTS_OWN
-    known = paths.tracking.read_text(encoding="utf-8").strip() if paths.tracking.exists() else None
-    if known not in (None, asked) and uri is None:
+    known = _noted_store(paths)
+    if uri is None and known not in (None, OUTS_OWN):
         raise SweepError(f"sweep {paths.name!r} is in MLflow at {known}: say so again with --tracking-uri")
-    if known != asked:
-        write_text(paths.tracking, asked + "\n")
+
+
+def note_store(paths: SweepPaths, uri: str | None) -> None:
+    """Note in the sweep's folder which MLflow store it is in, without a password."""
+    store = masked(uri) if uri else OUTS_OWN
+    if _noted_store(paths) != store:
+        write_text(paths.tracking, store + "\n")
+
+
+def _noted_store(paths: SweepPaths) -> str | None:
+    return paths.tracking.read_text(encoding="utf-8").strip() if paths.tracking.exists() else None

@@ -114,11 +114,20 @@ def in_mlflow(lab, plan, verdicts, found):
             continue
         if run.data.tags["state"] != verdict["state"]:
             found["I4"].append(f"MLflow says trial {number} is {run.data.tags['state']}")
-        for key, value in (("dev/score", "dev_score"), ("train/loss", "train_loss")):
+        for key, expected in by_metric(verdict["history"]).items():
             logged = [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, key)]
-            expected = [(entry["epoch"], entry[value]) for entry in verdict["history"]]
             if sorted(logged) != expected:
                 found["I5"].append(f"trial {number}: MLflow has {key} {sorted(logged)}, the folder {expected}")
+
+
+def by_metric(history):
+    """Return what MLflow has to have of a history, by its metrics' names: (epoch, value) each."""
+    found = defaultdict(list)
+    for entry in history:
+        values = {"dev/score": entry["dev_score"], "train/loss": entry["train_loss"], "lr": entry["learning_rate"]}
+        for key, value in (values | {f"dev/{task}": score for task, score in entry["scores"].items()}).items():
+            found[key].append((entry["epoch"], value))
+    return found
 
 
 def final_weights(log, epochs):

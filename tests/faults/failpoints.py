@@ -1,6 +1,7 @@
 """Kills the driver at every failpoint, one at a time, and writes what became of the sweep into docs/failpoints.md.
 
-`make failpoints` (about an hour on two cores). The list of places is what an undisturbed sweep reached.
+`make failpoints` (about an hour on two cores). The list of places is what an undisturbed sweep reached, and
+DISTURBED.
 """
 
 import argparse
@@ -17,29 +18,45 @@ from tests.faults.lab import Lab
 from tests.tiny import write_data, write_encoder
 
 LONGEST_RECOVERY_S = 60
+BEFORE = {
+    "disk full": {"at": "state/: filled", "do": "disk full", "hit": 3, "facts": {}},  # of a second epoch
+    "kill": {"at": "state/: filled", "do": "kill", "hit": 3, "facts": {}},
+    "Ctrl-C": {"at": "step: taken", "do": "Ctrl-C", "hit": 12, "facts": {}},  # in mid-epoch
+}
+DISTURBED = {
+    "disk full": ["error.txt: written", "error.txt: flushed", "error.txt: in place", "end.json: written"],
+    "kill": ["death: noticed", "end.json: flushed", "end.json: in place", "trial: resumed"],
+    "Ctrl-C": ["trial: paused"],
+    "halving": ["study: decide", "study: decided"],
+}
+"""Places that a sweep in peace does not reach, by what makes it do so."""
 
 
-def killed_at(at, hit, folder, twin, template):
-    """Kill a sweep's driver when a place is reached for the hit-th time, run it again; return a row of the table."""
-    lab = Lab(folder, twin.data, twin.encoder, twin.trials, twin.epochs)
+def killed_at(at, hit, folder, twin, template, after=None):
+    """Kill a sweep's driver when a place is reached for the hit-th time, run it again; return a row of the table.
+
+    `after` is what makes the sweep reach the place; with "halving" what is left of the trials differs from the twin's.
+    """
+    lab = Lab(folder, twin.data, twin.encoder, twin.trials, twin.epochs, halving=after == "halving")
     shutil.copytree(template, lab.out)
-    lab.arm(at, "kill driver", hit)
+    first = [BEFORE[after]] if after in BEFORE else []
+    lab.arm_all(*first, {"at": at, "do": "kill driver", "hit": hit, "facts": {}})
     started = time.monotonic()
     lab.start().wait(300)
-    first = time.monotonic() - started
-    died = lab.fired
+    before = time.monotonic() - started
+    died = lab.fired > len(first)
     lab.disarm()
     code, seconds = lab.run(expect=range(256))
-    found = violations(lab, twin, faults=1)
-    if lasting(lab.board()) != lasting(twin.board()):
+    found = violations(lab, None if lab.halving else twin, faults=1 + len(first))
+    if not lab.halving and lasting(lab.board()) != lasting(twin.board()):
         found["leaderboard"] = ["differs from the undisturbed one"]
     if not died or code:
-        found["run"] = [f"the fault did not happen ({first:.0f} s)" if not died else f"exit code {code}"]
+        found["run"] = [f"the fault did not happen ({before:.0f} s)" if not died else f"exit code {code}"]
     if seconds > LONGEST_RECOVERY_S:
         found["recovery"] = [f"{seconds:.0f} s"]
     lab.kill_all()
     shutil.rmtree(folder, ignore_errors=True)
-    return {"at": at, "hit": hit, "recovery": round(seconds, 1), "violations": found}
+    return {"at": at, "hit": hit, "after": after, "recovery": round(seconds, 1), "violations": found}
 
 
 def main():
@@ -55,10 +72,12 @@ def main():
         root = Path(temporary)
         twin, template = undisturbed(root)
         reached = Counter(line["at"] for line in twin.log())
+        asked = [(at, rng.randint(1, count), None) for at, count in reached.items()]
+        asked += [(at, 1, after) for after, places in DISTURBED.items() for at in places]
         rows = []
-        for number, (at, count) in enumerate(reached.items()):
+        for number, (at, hit, after) in enumerate(asked):
             if arguments.only in at:
-                row = killed_at(at, rng.randint(1, count), root / f"lab-{number}", twin, template)
+                row = killed_at(at, hit, root / f"lab-{number}", twin, template, after)
                 rows.append(row)
                 print(json.dumps(row), flush=True)
     if not arguments.only:
@@ -91,16 +110,18 @@ def page(rows, seed):
         f"Written by `make failpoints`, {time.strftime('%F')}, seed {seed}: a sweep of three tiny configs and two",
         "epochs, two at once, its driver killed with SIGKILL when the place was reached for the given time, by",
         "whichever process reached it; then the same command again. Checked each time: the leaderboard's bytes but",
-        "for times, paths and run ids, and I1 to I8 (tests/faults/checker.py). Recovery is the whole second run.",
+        "for times, paths and run ids, and I1 to I8 (tests/faults/checker.py). Recovery is the whole second run. Some",
+        "places are reached only after something else (a full disk, a worker's death, Ctrl-C) or with early stopping,",
+        "whose leaderboard follows from the order of results and is not compared.",
         "",
         f"**{len(rows)} places, {bad} with a violation, longest recovery {longest:.0f} s.**",
         "",
-        "| place | its n-th time | recovery, s | violations |",
-        "| --- | --- | --- | --- |",
+        "| place | its n-th time | after | recovery, s | violations |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         said = "; ".join(f"{name}: {'; '.join(found)}" for name, found in row["violations"].items()) or "none"
-        lines.append(f"| {row['at']} | {row['hit']} | {row['recovery']:.0f} | {said} |")
+        lines.append(f"| {row['at']} | {row['hit']} | {row['after'] or ''} | {row['recovery']:.0f} | {said} |")
     return "\n".join(lines) + "\n"
 
 

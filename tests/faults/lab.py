@@ -22,6 +22,7 @@ SPACE = '''"""Which of these tiny configs is best?"""
 from dataclasses import replace
 
 from model.config import HeadConfig, TrialConfig
+from orchestrator.halving import Halving
 from orchestrator.spec import Sweep
 
 PLAIN = HeadConfig(dropout=0.0)
@@ -30,6 +31,7 @@ BASE = TrialConfig(epochs={epochs}, batch_size=8, learning_rate=3e-3, max_tokens
 SWEEP = Sweep(
     question="Which of these tiny configs is best?",
     baseline=BASE,
+    early_stopping={halving},
     configs=[replace(BASE, seed=seed, heads=HeadConfig(dropout=0.1 * (seed % 3))) for seed in range({trials})],
 )
 '''
@@ -46,6 +48,8 @@ class Lab:
     epochs: int = 3
     more: list[str] = field(default_factory=list)
     name: str = "tiny"
+    halving: bool = False
+    """Whether trials are stopped early."""
     mlflow: str | None = None
     """The MLflow server, where it is not the file under OUT."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -55,7 +59,9 @@ class Lab:
     def __post_init__(self):
         """Make the folder and the search space."""
         self.faults.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(SPACE.format(trials=self.trials, epochs=self.epochs), encoding="utf-8")
+        halving = "Halving(first=1, factor=2)" if self.halving else None
+        text = SPACE.format(trials=self.trials, epochs=self.epochs, halving=halving)
+        self.file.write_text(text, encoding="utf-8")
 
     @property
     def faults(self):
@@ -79,9 +85,16 @@ class Lab:
 
     def arm(self, at, do, hit=1, **facts):
         """Ask for a fault, which happens once."""
-        (self.faults / "fired").unlink(missing_ok=True)
-        said = {"at": at, "do": do, "hit": hit, "facts": facts}
-        (self.faults / "armed").write_text(json.dumps(said), encoding="utf-8")
+        self.arm_all({"at": at, "do": do, "hit": hit, "facts": facts})
+
+    def arm_all(self, *faults):
+        """Ask for several, in any order."""
+        self.disarm()
+        for path in self.faults.glob("fired-*"):
+            path.unlink()
+        whole = self.faults / ".armed"
+        whole.write_text(json.dumps(faults), encoding="utf-8")
+        whole.rename(self.faults / "armed")
 
     def disarm(self):
         """Ask for no more faults."""
@@ -89,8 +102,8 @@ class Lab:
 
     @property
     def fired(self):
-        """Return whether the fault that was asked for happened."""
-        return (self.faults / "fired").exists()
+        """Return how many of the faults that were asked for last have happened."""
+        return len(list(self.faults.glob("fired-*")))
 
     def log(self):
         """Return what was reached so far, in order."""

@@ -1,8 +1,8 @@
 """A sweep under random faults until it is done, then the invariants: `make faults` (10 min), `make soak` (an hour).
 
 The seed is printed; the same seed draws the same kinds of faults in the same order, with the same pauses between; what
-they hit depends on where the processes stand then. Trials are tiny, all else
-is real: processes, signals, Ray, an MLflow server, databases, files.
+they hit depends on where the processes stand then. Trials are tiny, all else is real: processes, signals, Ray, an
+MLflow server, databases, files.
 """
 
 import argparse
@@ -24,6 +24,8 @@ from tests.tiny import write_data, write_encoder
 PAUSE_S = (2.0, 8.0)
 """Seconds between two faults."""
 DRIVER_ENDS_S = 60
+MAY_END = (0, 3, 4, 130, -signal.SIGKILL)
+"""Done, MLflow away, interrupted, killed by us: any other exit code is a crash."""
 LONGEST_S = 3600
 WRITES = ("state/: begun", "state/: filled", "state/: flushed", "state/: in place", "best/: filled", "states: pruned")
 WRITES += ("verdict.json: flushed", "verdict.json: in place", "verdict: tidying up", "report: leaves", "state: saved")
@@ -37,6 +39,8 @@ class Nemesis:
         self.lab, self.mlflow, self.nodes = lab, mlflow, nodes
         self.kind, self.detail = random.Random(seed), random.Random(seed + 1)  # how often one is asked depends on time
         self.driver, self.done, self.starts, self.stuck = None, Counter(), 0, 0
+        self.crashes = []
+        """How drivers ended that had no reason to."""
         self.owed = []
         """What is to be done later: when, and what."""
         self.kinds = {
@@ -95,6 +99,8 @@ class Nemesis:
             return False
         if code in (0, 3) and "finished" in self.lab.output()[-2000:]:
             return True
+        if code not in MAY_END:
+            self.crashes.append(f"exit code {code}: {self.lab.output().strip().splitlines()[-1:]}")
         self.settle_debts(now=True)
         self.start()
         return False
@@ -124,7 +130,6 @@ class Nemesis:
 
     def arm(self, what, places=WRITES):
         """Ask for a fault at one of the places, the next time that it is reached."""
-        before = sum(line["at"] == "step: taken" for line in self.lab.log())
         place = self.detail.choice(places)
         hit = 1 + sum(line["at"] == place for line in self.lab.log())
         self.lab.arm(place, what, hit)
@@ -132,7 +137,7 @@ class Nemesis:
         while time.monotonic() < end and not self.lab.fired and self.driver.poll() is None:
             time.sleep(0.1)
         self.lab.disarm()
-        return self.lab.fired and before
+        return self.lab.fired
 
     def damage_state(self):
         """Flip a bit of the newest state of a trial that runs, and kill its process."""
@@ -150,6 +155,8 @@ class Nemesis:
 
     def kill_driver(self):
         """Kill the driver and wait for its end."""
+        if self.driver.poll() is not None:
+            return False
         signalled(self.driver.pid, signal.SIGKILL)
         self.await_driver()
         return True
@@ -281,11 +288,11 @@ def disturb(arguments, root):
         "date": time.strftime("%F"), "seed": arguments.seed, **shape, "nodes": arguments.nodes,
         "undisturbed_s": round(peaceful), "disturbed_s": round(seconds), "driver_starts": nemesis.starts,
         "faults": dict(sorted(nemesis.done.items())), "faults_in_all": faults,
-        "drivers_that_did_not_end": nemesis.stuck,
+        "drivers_that_did_not_end": nemesis.stuck, "drivers_that_crashed": nemesis.crashes,
         "leaderboard_equal": same, "violations": {f"I{n}": found.get(f"I{n}", []) for n in range(1, 9)},
     }  # fmt: skip
     print(json.dumps(said, indent=1), flush=True)
-    return int(bool(found) or not same or nemesis.stuck > 0)
+    return int(bool(found or nemesis.crashes or nemesis.stuck) or not same)
 
 
 if __name__ == "__main__":

@@ -176,13 +176,9 @@ def test_input_that_changes_under_a_sweep_stops_it_and_fails_no_trial(tmp_path, 
     assert {row["state"] for row in lab.board()["rows"]} == {"completed"}
 
 
-def test_an_early_stopped_sweep_that_is_killed_ends_whole(lab):
+def test_an_early_stopped_sweep_that_is_killed_ends_whole(tmp_path, tiny_data, tiny_encoder):
     """Adaptive decisions differ with the order of results; each trial still has one end, and everything agrees."""
-    text = lab.file.read_text(encoding="utf-8")
-    text = text.replace("    configs=", "    early_stopping=Halving(first=1, factor=2),\n    configs=")
-    lab.file.write_text(
-        text.replace("import Sweep", "import Sweep\nfrom orchestrator.halving import Halving"), encoding="utf-8"
-    )
+    lab = Lab(tmp_path, tiny_data, tiny_encoder, halving=True)
     lab.arm("study: decided", "kill driver", 2)
     lab.start().wait(120)
     assert lab.fired

@@ -180,9 +180,9 @@ def test_leftovers_of_killed_writers_go(sweep):
 
 def test_a_sweep_in_another_store_is_not_cleaned_by_the_default_ones_word(paths):
     """Whoever forgets --tracking-uri is told, before anything could be removed; the password is not kept."""
-    from orchestrator.tracking import require_same_store
+    from orchestrator.tracking import note_store, require_same_store
 
-    require_same_store(paths, "http://me:secret@127.0.0.1:5001")
+    note_store(paths, "http://me:secret@127.0.0.1:5001")
     require_same_store(paths, "http://me:secret@127.0.0.1:5001")
 
     with pytest.raises(SweepError, match=r"in MLflow at http://\*\*\*@127.0.0.1:5001: say so again"):

@@ -14,7 +14,7 @@ from orchestrator.registry import BEST_DEV
 from orchestrator.retention import remove_leftovers
 from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_ends, read_verdict
-from tests.faults.checker import agreement, lasting, one_end_each
+from tests.faults.checker import agreement, by_metric, lasting, one_end_each
 from tests.faults.simulated.training import CONFIGS, DIVERGES_AT, course, scored
 from tests.faults.simulated.world import KEEP, Process, World
 
@@ -68,9 +68,9 @@ def check_trial(trial, verdict, row, run):
     assert trial.intermediate_values == {entry["epoch"]: entry["dev_score"] for entry in history}
     assert run.info.status == ("FAILED" if state == "failed" else "FINISHED")
     assert run.data.tags["state"] == state
-    for key, name in (("dev/score", "dev_score"), ("train/loss", "train_loss")):
+    for key, expected in by_metric(history).items():
         logged = sorted((step, value) for step, _, value in run.history[key])
-        assert logged == [(entry["epoch"], entry[name]) for entry in history], f"trial {trial.number}: MLflow's {key}"
+        assert logged == expected, f"trial {trial.number}: MLflow's {key}"
     for name in ("rank", "best", "gap"):
         if row[name] is not None:
             assert run.data.metrics[name] == round(float(row[name]), 4), f"MLflow shows another {name}"

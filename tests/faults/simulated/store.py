@@ -91,9 +91,9 @@ class Mlflow:
         self.runs[info.run_id] = run
         return run
 
-    def _search_runs(self, experiments, words, _view, **_):
+    def _search_runs(self, experiments, words, _view, page_token=None, **_):
         kind = re.fullmatch("tags.kind = '(.*)'", words)[1]
-        return _Page(run for run in self.active(kind) if run.experiment in experiments)
+        return _Page.of([run for run in self.active(kind) if run.experiment in experiments], page_token)
 
     def _get_run(self, number):
         return self.runs[number]
@@ -133,9 +133,9 @@ class Mlflow:
         self.models[model.model_id] = model
         return model
 
-    def _search_logged_models(self, _experiments, words=None):
+    def _search_logged_models(self, _experiments, words=None, page_token=None):
         run = words and re.fullmatch("source_run_id = '(.*)'", words)[1]
-        return [model for model in self.models.values() if run in (None, model.source_run_id)]
+        return _Page.of([model for model in self.models.values() if run in (None, model.source_run_id)], page_token)
 
     def _log_model_artifacts(self, number, folder):
         self.models[number].files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
@@ -156,8 +156,8 @@ class Mlflow:
     def _create_registered_model(self, name, **_):
         self.registered.add(name)
 
-    def _search_model_versions(self, *_, **__):
-        return _Page(self.versions)
+    def _search_model_versions(self, *_, page_token=None, **__):
+        return _Page.of(self.versions, page_token)
 
     def _create_model_version(self, _name, source, run, *, model_id):
         version = SimpleNamespace(version=str(len(self.versions) + 1), source=source, run_id=run, model_id=model_id)
@@ -177,4 +177,14 @@ class _Client:
 
 
 class _Page(list):
+    """Two of what was found, and how to ask for the next."""
+
     token = None
+
+    @classmethod
+    def of(cls, found, token):
+        """Return the page that a token stands for."""
+        first = int(token or 0)
+        page = cls(found[first : first + 2])
+        page.token = str(first + 2) if first + 2 < len(found) else None
+        return page
