@@ -19,7 +19,7 @@ from orchestrator.lease import FencedError, Holder, Lease
 from orchestrator.study import LEASE_S
 from tests.faults.simulated.disk import LOST, MIXED, TORN
 from tests.faults.simulated.ending import ended, undisturbed
-from tests.faults.simulated.one_fault import broken_by, places
+from tests.faults.simulated.one_fault import broken_by, broken_by_call, calls, places
 from tests.faults.simulated.training import CONFIGS
 from tests.faults.simulated.world import CLOCK, COUNTS, World
 
@@ -156,6 +156,13 @@ def test_power_may_be_cut_at_any_place():
     """Of a sweep that is otherwise left alone nothing is lost or doubled."""
     some = range(1, places(), max(1, 1100 // EXAMPLES))
     assert [(place, error) for place in some if (error := broken_by("power cut", place)) is not None] == []
+
+
+@pytest.mark.parametrize("what", ["before", "after", "twice"])
+def test_any_call_of_mlflow_may_fail(what):
+    """From the first to the last: before it took effect, after, or sent again by the client that heard no answer."""
+    some = range(0, calls(), max(1, 100 // EXAMPLES))
+    assert [(number, error) for number in some if (error := broken_by_call(number, what)) is not None] == []
 
 
 def test_half_an_hour_without_mlflow_costs_nothing():

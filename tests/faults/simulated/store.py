@@ -20,7 +20,7 @@ class Mlflow:
     def __init__(self, wall_s):
         self.experiments, self.runs, self.models, self.versions, self.aliases = {}, {}, {}, [], {}
         self.registered = set()
-        self._wall_s, self._count, self.failures = wall_s, 0, 0
+        self._wall_s, self._count, self.failures, self.calls = wall_s, 0, 0, 0
         self.mend()
 
     def mend(self):
@@ -48,6 +48,7 @@ class Mlflow:
         if self.away:
             raise ConnectionError("MLflow is away")
         method, fault = getattr(self, f"_{name}"), None
+        self.calls += 1
         if self.fault is not None:
             left, fault = self.fault
             self.fault = (left - 1, fault) if left else None
