@@ -65,7 +65,7 @@ corruptions: $(STAMP)  ## 10,000 changes of what is stored, none of which may be
 	@SWEEP_CORRUPTIONS=10000 $(PY) -m pytest -s tests/faults/test_corruption.py
 
 outages: $(STAMP)  ## MLflow killed, paused, black-holed and wrong for a minute each (about 15 minutes)
-	@SWEEP_OUTAGE_S=60 $(PY) -m pytest tests/faults/test_mlflow.py
+	@SWEEP_OUTAGE_S=60 $(PY) -m pytest -s tests/faults/test_mlflow.py
 
 pairs: $(STAMP)  ## two drivers of one sweep started together, 20 times
 	@SWEEP_PAIRS=20 $(PY) -m pytest -s tests/faults/test_two_drivers.py
