@@ -17,6 +17,10 @@ from orchestrator.lease import ADVICE, FencedError, Lease, LeaseKeeper
 from orchestrator.paths import SweepPaths
 from orchestrator.study import TrialStudy
 
+PROBE_S = 0.3
+"""Seconds that a lock is waited for: longer than somebody's look whether it is held, and than a new holder takes to
+write down who it is."""
+
 
 @contextmanager
 def hold(paths: SweepPaths, advice: str = ADVICE) -> Iterator[None]:
@@ -45,7 +49,7 @@ def refuse_if_held(paths: SweepPaths) -> None:
 def _acquired(paths: SweepPaths, advice: str) -> FileLock:
     lock = FileLock(paths.lock)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=PROBE_S, poll_interval=PROBE_S / 10)
     except Timeout as error:
         try:
             who = json.loads(_holder(paths).read_text(encoding="utf-8"))
