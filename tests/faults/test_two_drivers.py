@@ -16,7 +16,7 @@ PAIRS = int(os.environ.get("SWEEP_PAIRS", "1"))
 
 
 def test_of_two_drivers_started_together_one_is_refused(tmp_path, tiny_data, tiny_encoder):
-    """One trains the sweep, each trial in one process; the other ends with exit code 5 and names it. Never do both hold it."""
+    """One trains the sweep, each trial in one process; the other ends with exit code 5 and names it."""
     took = []
     for number in range(PAIRS):
         lab = Lab(tmp_path / str(number), tiny_data, tiny_encoder, trials=2, epochs=1)
