@@ -1,5 +1,6 @@
 """Best-dev checkpoints in MLflow: a logged model a trial, the best under an alias, and what is let go of."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,15 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from model.checkpoint import open_checkpoint, was_released
 from model.failpoints import reach
+from model.files import DamagedFileError
 from orchestrator.leaderboard import TrialRecord
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.retention import kept_trials, release
 
 BEST_DEV = "best-dev"
+
+log = logging.getLogger(__name__)
 
 
 class ModelRegistry:
@@ -42,7 +46,11 @@ class ModelRegistry:
         folder = self._paths.trial(trial.number).root / trial.best["checkpoint"]
         if was_released(folder):
             return
-        open_checkpoint(folder)  # what was damaged meanwhile is not shown
+        try:
+            open_checkpoint(folder)
+        except DamagedFileError as error:
+            log.warning("%s; MLflow does not get it", error)
+            return
         model = self._ready(run)
         if model is None:
             model = self._client.create_logged_model(

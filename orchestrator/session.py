@@ -203,6 +203,8 @@ def _run_trials(sweep: OpenSweep) -> str | None:
         def publish(event: dict[str, Any]) -> None:
             progress.publish(event)
             thread.wake()
+            if (news := thread.news()) is not None:
+                progress.publish({"event": "note", "trial": event["trial"], "about": "MLflow", "text": news})
 
         driver = Driver(study, paths, publish)
         lease.on_lost = driver.stop
@@ -255,7 +257,7 @@ def _finish(sweep: OpenSweep) -> int:
         say(json.dumps({"event": "finished", "leaderboard": str(paths.leaderboard), "mlflow": projection.link}))
     trouble = trouble or _attempt(lambda: projection.finish(board, show.verdict(board, majority)))
     if trouble:
-        say(f"error: MLflow does not answer ({trouble}); the same command brings it up to date", to=sys.stderr)
+        say(f"error: MLflow is not up to date ({trouble}); the same command brings it up to date", to=sys.stderr)
         return errors.UNREACHABLE
     return errors.TRIALS_FAILED if "failed" in study.ended().values() else errors.DONE
 

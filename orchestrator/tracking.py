@@ -87,10 +87,10 @@ class Projection:
             self._refresh()
 
     def _refresh(self) -> None:
+        found = [(run, self._epochs_of(run)) for run in self._search("tags.kind = 'trial'")]
         self._models.refresh()
         for known in (self._runs, self._logged_epochs, self._shown, self._described, self._ended):
             known.clear()
-        found = [(run, self._epochs_of(run)) for run in self._search("tags.kind = 'trial'")]
         for run, epochs in sorted(found, key=lambda each: (-each[1], each[0].info.start_time, each[0].info.run_id)):
             number = int(run.data.tags["trial"])
             if number in self._runs:
@@ -316,12 +316,21 @@ class ProjectionThread:
         self._wake, self._stop = threading.Event(), threading.Event()
         self.trouble: str | None = None
         """The last failure, None when the last sync went well."""
+        self._told = False
         self._thread = threading.Thread(target=self._run, name="mlflow-projection", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """Say that something happened."""
         self._wake.set()
+
+    def news(self) -> str | None:
+        """Return what a person should know of MLflow and was not told yet: that it is behind, or no more."""
+        trouble = self.trouble
+        if (trouble is not None) == self._told:
+            return None
+        self._told = trouble is not None
+        return f"MLflow is behind ({trouble}); the sweep goes on" if trouble else "MLflow has caught up"
 
     def close(self) -> None:
         """Stop the thread after the sync it is in, or leave it behind where that takes too long."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from model.files import write_json
+from model.files import write_json, write_manifest
 from orchestrator.leaderboard import TrialRecord
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Options, draft
@@ -67,7 +67,9 @@ def ended_trial(plan, paths, number, best):
         "ended_at_seconds": 1e9,
     }  # fmt: skip
     found = {**entry, "checkpoint": "attempt-1/best-0001"}
-    write_json(paths.trial(number).root / found["checkpoint"] / "manifest.json", {"trial": number})
+    folder = paths.trial(number).root / found["checkpoint"]
+    folder.mkdir(parents=True)
+    write_manifest(folder, {"format": 3, "trial": number})
     return TrialRecord(number, "completed", plan.configs[number], [entry], found, trainable_params=3_800_000)
 
 

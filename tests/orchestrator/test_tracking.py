@@ -1,6 +1,8 @@
 """MLflow as a projection: whatever call fails, before or after it took effect, everything is there once."""
 
 import itertools
+import threading
+import time
 
 import pytest
 
@@ -55,7 +57,7 @@ def sweep(out, tiny_plan, tiny_config):
     from dataclasses import replace
 
     from model.config import config_to_dict
-    from model.files import write_json
+    from model.files import write_json, write_manifest
 
     def make():
         name = f"sweep-{next(NUMBERS)}"
@@ -69,7 +71,9 @@ def sweep(out, tiny_plan, tiny_config):
             entries = [entry(epoch, 0.5 + 0.1 * number + 0.01 * epoch) for epoch in (1, 2)]
             best = {**entries[-1], "checkpoint": "attempt-1/best-0002"}
             folder = paths.trial(number).root / best["checkpoint"]
-            write_json(folder / "manifest.json", {"trial": number})
+            folder.mkdir(parents=True)
+            (folder / "model.safetensors").write_bytes(b"weights")
+            write_manifest(folder, {"format": 3, "trial": number})
             trials.append(TrialRecord(number, "completed", config_to_dict(config), entries, best, trainable_params=7))
         return plan, paths, trials
 
@@ -175,3 +179,63 @@ def test_a_server_that_is_not_there_is_one_line_before_any_work(sweep):
         Projection(plan, paths, "http://me:secret@127.0.0.1:9")
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_checkpoint_is_not_shown_and_holds_nothing_up(sweep):
+    """Its trial's run ends without a model, and the alias does not name it."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    from orchestrator.tracking import Projection
+
+    plan, paths, trials = sweep()
+    (paths.trial(1).root / trials[1].best["checkpoint"] / "model.safetensors").write_bytes(b"weightz")
+    projection = Projection(plan, paths, None)
+    projection.sync(trials)
+
+    client = MlflowClient(projection.uri, registry_uri=projection.uri)
+    runs = client.search_runs([client.get_experiment_by_name(plan.name).experiment_id], "tags.kind = 'trial'")
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert sorted(len(run.outputs.model_outputs) if run.outputs else 0 for run in runs) == [0, 1]
+    with pytest.raises(MlflowException):
+        client.get_model_version_by_alias(plan.name, "best-dev")
+
+
+def test_a_person_is_told_once_that_mlflow_is_behind_and_once_that_it_has_caught_up(sweep, monkeypatch):
+    """The thread goes on trying meanwhile, and nobody waits for it."""
+    from orchestrator import tracking
+
+    plan, paths, trials = sweep()
+    own, away = tracking.connect, threading.Event()
+
+    class Away(Flaky):
+        def __getattr__(self, name):
+            if away.is_set():
+                raise ConnectionError("nobody is there")
+            return getattr(self._client, name)
+
+    monkeypatch.setattr(tracking, "connect", lambda uri: Away(own(uri), 0, after=False))
+    monkeypatch.setattr(tracking, "FETCH_INTERVAL_S", 0.01)
+    projection = tracking.Projection(plan, paths, None)
+    thread = tracking.ProjectionThread(projection, lambda: trials)
+    assert thread.news() is None
+    away.set()
+    thread.wake()
+    said = [told(thread)]
+    away.clear()
+    said.append(told(thread))
+    thread.close()
+
+    assert said == ["MLflow is behind (nobody is there); the sweep goes on", "MLflow has caught up"]
+    assert thread.news() is None
+    check(projection, plan)
+
+
+def told(thread):
+    """Return the next news of a thread."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if (news := thread.news()) is not None:
+            return news
+        time.sleep(0.01)
+    return None
