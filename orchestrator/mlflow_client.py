@@ -3,11 +3,15 @@
 import logging
 import os
 import re
+import urllib.error
+import urllib.request
 import warnings
 from pathlib import Path
 
 from orchestrator.errors import SweepError, UnreachableError
 
+ANSWER_S = 8.0
+"""Seconds in which a server has to give a first sign of life."""
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -33,6 +37,18 @@ from mlflow.artifacts import download_artifacts  # noqa: E402
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
+
+
+def require_answer(uri: str) -> None:
+    """Raise OSError where nobody answers at an http URI within ANSWER_S; MLflow's client would ask for 40 s.
+
+    Any answer will do: what the server has to say, the client understands.
+    """
+    if uri.startswith(("http://", "https://")):
+        try:
+            urllib.request.urlopen(uri, timeout=ANSWER_S).close()  # noqa: S310  (http alone)
+        except urllib.error.HTTPError:
+            return
 
 
 def connect(uri: str) -> MlflowClient:

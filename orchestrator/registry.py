@@ -37,8 +37,11 @@ class ModelRegistry:
         self._registered: int | None = None
 
     def refresh(self) -> None:
-        """Ask anew which trial has the alias: after a failed call nobody knows."""
+        """Ask anew which trial has the alias, and remove half-made models: after a failed call nobody knows."""
         self._registered = None
+        for model in self._models():
+            if model.status != LoggedModelStatus.READY:
+                self._client.delete_logged_model(model.model_id)
 
     def store(self, trial: TrialRecord, run: str) -> None:
         """Store the best-dev checkpoint as a logged model without a flavour: files, never code."""
@@ -61,9 +64,6 @@ class ModelRegistry:
             reach("mlflow: stored model", trial=trial.number)
             self._client.finalize_logged_model(model.model_id, "READY")
             reach("mlflow: finished model", trial=trial.number)
-        for other in self._models(run):  # half made, or made twice by a call that the client sent again
-            if other.model_id != model.model_id:
-                self._client.delete_logged_model(other.model_id)
         outputs = self._client.get_run(run).outputs
         if outputs is None or not outputs.model_outputs:
             self._client.log_outputs(run, [LoggedModelOutput(model.model_id, step=trial.best["epoch"])])

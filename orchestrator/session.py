@@ -256,6 +256,7 @@ def _finish(sweep: OpenSweep) -> int:
     if request.as_json:
         say(json.dumps({"event": "finished", "leaderboard": str(paths.leaderboard), "mlflow": projection.link}))
     trouble = trouble or _attempt(lambda: projection.finish(board, show.verdict(board, majority)))
+    trouble = trouble or _attempt(lambda: projection.settle(trials))
     if trouble:
         say(f"error: MLflow is not up to date ({trouble}); the same command brings it up to date", to=sys.stderr)
         return errors.UNREACHABLE

@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator.mlflow_client import connect, first_line, masked  # sets what MLflow reads when it is imported
+from orchestrator.mlflow_client import (  # sets what MLflow reads when it is imported
+    connect,
+    first_line,
+    masked,
+    require_answer,
+)
 
 # isort: split
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
@@ -34,6 +39,8 @@ METRICS_A_CALL = 1000
 """MLflow takes no more at once."""
 CLOSE_S = 20.0
 """Longer than MLflow takes for what is left to say; a server that does not answer is not waited for."""
+SETTLE_S = 3.0
+"""What a server that stood still was sent meanwhile it does once it goes on, in whatever order."""
 OUTS_OWN = "OUT/mlflow.db"
 
 
@@ -56,11 +63,14 @@ class Projection:
         self._shown: dict[int, dict[str, float]] = {}
         self._summaries_due = 0.0
         self._ended: set[int] = set()
+        self._in_doubt = False
+        """Whether a call has failed: it may take effect yet, long after its caller has gone on."""
         try:
+            require_answer(self.uri)
             self._experiment = self._find_experiment()
-            self._sweep_run = self._find_sweep_run()
             self._models = ModelRegistry(self._client, plan, paths, self._experiment, keep)
             self.refresh()
+            self._describe_sweep()
         except SweepError:
             raise
         except Exception as error:
@@ -80,13 +90,14 @@ class Projection:
     def refresh(self) -> None:
         """Learn anew what MLflow has: after a failed call nobody knows whether it took effect.
 
-        A call that took effect and whose answer was lost is sent again by the client: of two runs of one trial the
-        one that has more of it stays.
+        A call that took effect and whose answer was lost, or comes late, is sent again by the client: of two runs of
+        one trial the one that has more of it stays.
         """
         with self._alone():
             self._refresh()
 
     def _refresh(self) -> None:
+        self._sweep_run = self._find_sweep_run()
         found = [(run, self._epochs_of(run)) for run in self._search("tags.kind = 'trial'")]
         self._models.refresh()
         for known in (self._runs, self._logged_epochs, self._shown, self._described, self._ended):
@@ -136,6 +147,14 @@ class Projection:
         with self._alone():
             self._finish(board, verdict)
 
+    def settle(self, trials: Sequence[TrialRecord]) -> None:
+        """Where a call has failed, look a little later whether it took effect after all, and mend what that did."""
+        if self._in_doubt:
+            time.sleep(SETTLE_S)
+            self.refresh()
+            self.sync(trials)
+            self._in_doubt = False
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the projection: a call of the thread's may be out still, to a server that does not answer."""
@@ -143,6 +162,9 @@ class Projection:
             raise UnreachableError(f"MLflow at {masked(self.uri)} has not answered for {CLOSE_S:.0f} s")
         try:
             yield
+        except Exception:
+            self._in_doubt = True
+            raise
         finally:
             self._lock.release()
 
@@ -195,14 +217,17 @@ class Projection:
         for other in doubled:
             self._client.delete_run(other.info.run_id)
         reach("mlflow: sweep run is there")
+        return str(run.info.run_id)
+
+    def _describe_sweep(self) -> None:
+        """Log what does not vary; logging it again is harmless."""
         constants = {k: v for k, v in flatten(self._plan.baseline).items() if k not in self._plan.varies}
         constants |= {"encoder": self._plan.encoder["name"], "data": self._plan.data["source"]}
         constants |= {"profile": self._plan.profile, "trials": self._plan.trials}
-        self._client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in constants.items()])
-        self._client.log_artifact(run.info.run_id, str(self._paths.plan))
-        self._client.log_artifact(run.info.run_id, str(self._paths.data_report))
+        self._client.log_batch(self._sweep_run, params=[Param(k, str(v)) for k, v in constants.items()])
+        self._client.log_artifact(self._sweep_run, str(self._paths.plan))
+        self._client.log_artifact(self._sweep_run, str(self._paths.data_report))
         reach("mlflow: described the sweep")
-        return str(run.info.run_id)
 
     def _search(self, filter_string: str) -> list[Run]:
         runs: list[Run] = []

@@ -50,7 +50,8 @@ MUTANTS = {
         [(Lease, "_require", r"if found is not None and .*", "if True:")],
     ),
     "a doubled run of the sweep stays": ("twice", [(Projection, "_find_sweep_run", r"in doubled:", "in ():")]),
-    "a doubled model stays": ("twice", [(ModelRegistry, "store", r"in self\._models\(run\):", "in ():")]),
+    "a doubled model stays": ("twice", [(ModelRegistry, "refresh", r"in self\._models\(\):", "in ():")]),
+    "what comes late is not looked for": ("late", [(Projection, "settle", r"self\._in_doubt:", "False:")]),
     "after a lost answer nothing is asked anew": ("after", [(Projection, "_refresh", r"known\.clear\(\)", "return")]),
 }
 """What happens at each place in turn, and ways to break the code: where, which function, what is in it, and instead."""
@@ -76,7 +77,7 @@ def mutate(patch, owner, name, pattern, instead):
 
 def faults(what):
     """Return the calls that play a sweep with a fault, one place after the other."""
-    if what in ("before", "after", "twice"):
+    if what in ("before", "after", "twice", "late"):
         return (lambda number=number: broken_by_call(number, what) for number in range(calls()))
     if what == LATE:
         return (lambda place=place: broken_by(DEATH, place) for place in range(places(), 0, -4))

@@ -37,7 +37,7 @@ BETWEEN = [
     *(("jump", seconds) for seconds in (1.0, LEASE_S, 3600.0, -5.0, -3600.0)),
     *(("end", how) for how in ("killed", "killed, its workers live on", "interrupted")),
     *(("cut_power", policy) for policy in (LOST, TORN, MIXED)),
-    *(("trouble_mlflow", what) for what in ("before", "after", "twice", "away", None)),
+    *(("trouble_mlflow", what) for what in ("before", "after", "twice", "late", "away", None)),
     *(("wake", what) for what in ("propose", "renew", "end")),
     *((name, None) for name in ("kill_worker", "give_notice", "flip", "flip", "renew", "start")),
 ]
@@ -158,9 +158,9 @@ def test_power_may_be_cut_at_any_place():
     assert [(place, error) for place in some if (error := broken_by("power cut", place)) is not None] == []
 
 
-@pytest.mark.parametrize("what", ["before", "after", "twice"])
+@pytest.mark.parametrize("what", ["before", "after", "twice", "late"])
 def test_any_call_of_mlflow_may_fail(what):
-    """From the first to the last: before it took effect, after, or sent again by the client that heard no answer."""
+    """From the first to the last: before it took effect, after, sent again by the client, or done only later."""
     some = range(0, calls(), max(1, 100 // EXAMPLES))
     assert [(number, error) for number in some if (error := broken_by_call(number, what)) is not None] == []
 

@@ -78,6 +78,7 @@ class Run(Process):
     def open(self):
         """Do what is done before the first trial, in that order."""
         paths = self.world.paths
+        self.world.mlflow.catch_up()  # a process takes longer to start than a server for what it was sent
         remove_leftovers(paths)
         self.plan = settle(paths.plan, replace(self.world.plan, sweep_id=str(self.pid)))
         if not paths.data_report.exists():
@@ -115,6 +116,8 @@ class Run(Process):
         board = leaderboard(self.plan, paths, trials, self.projection.runs)
         write_leaderboard(paths, board)
         self.projection.finish(board, "done")
+        self.world.mlflow.catch_up()
+        self.projection.settle(trials)
         self.world.release(self)
 
     def close(self):
@@ -200,6 +203,7 @@ class World:
     def _patch_mlflow(self):
         put, call = self.patch.setattr, self.mlflow.call
         put(tracking, "time", _Module(time, time=lambda: self.wall, monotonic=lambda: self.now))
+        put(tracking, "SETTLE_S", 0.0)
         put(tracking, "connect", self.mlflow.client)
         gone = partial(partial, call, "delete_artifacts")
         put(registry, "get_artifact_repository", lambda where: SimpleNamespace(delete_artifacts=gone(where)))
