@@ -10,7 +10,7 @@ from typing import Any
 
 from model.checkpoint import Checkpoint, open_checkpoint
 from model.failpoints import reach
-from model.files import DamagedFileError, read_sealed, write_sealed
+from model.files import DamagedFileError, flush_folder, read_sealed, write_sealed
 from orchestrator.failures import End, Failure
 from orchestrator.paths import TrialPaths, attempt_number
 
@@ -52,7 +52,11 @@ def write_verdict(folder: TrialPaths, verdict: Mapping[str, Any]) -> None:
 
 
 def tidy(folder: TrialPaths, verdict: Mapping[str, Any]) -> None:
-    """Remove what an ended trial needs no more: its states, and every best but the one that the verdict names."""
+    """Remove what an ended trial needs no more: its states, and every best but the one that the verdict names.
+
+    From then on the verdict outlives a power cut: whoever wrote it may have died between its name and the flush.
+    """
+    flush_folder(folder.root)
     kept = verdict["best"]["checkpoint"] if verdict.get("best") else None
     for path in [*_states(folder), *folder.root.glob("attempt-*/best-*")]:
         if str(path.relative_to(folder.root)) != kept:
@@ -139,27 +143,26 @@ def progress(folder: TrialPaths) -> dict[str, Any]:
 def prune(folder: TrialPaths, best: Mapping[str, Any] | None, attempt: Path) -> None:
     """Keep the newest states that are usable, the bests that they name, and the best of all.
 
-    What the `attempt` that calls has written itself is looked at by its sizes, the rest by its contents. A later
-    attempt's files are left alone: where there is one, the caller is a leftover and does not know it yet.
+    What the `attempt` that calls has written itself is looked at by its sizes, the rest by its contents. Where there is
+    a later attempt, the caller is a leftover and removes nothing: what it holds for old may be what counts.
     """
     states: list[Path] = []
     bests = {best["checkpoint"] if best else None}
-    ours = [path for path in _states(folder) if attempt_number(path.parent) <= attempt_number(attempt)]
-    for path in reversed(ours):
+    found = _states(folder)
+    for path in reversed(found):
         if len(states) == STATES_KEPT:
             break
         if (state := _usable(folder, path, contents=path.parent != attempt)) is not None:
             known = state.manifest["best"]
             bests.add(known["checkpoint"] if known else None)
             states.append(path)
-    for path in ours:
-        if path not in states:
-            shutil.rmtree(path, ignore_errors=True)
-            reach("states: pruned", trial=folder.root.name)
-    for path in folder.root.glob("attempt-*/best-*"):
-        is_ours = attempt_number(path.parent) <= attempt_number(attempt)
-        if is_ours and str(path.relative_to(folder.root)) not in bests:
-            shutil.rmtree(path, ignore_errors=True)
+    old = [path for path in found if path not in states]
+    old += [path for path in folder.root.glob("attempt-*/best-*") if str(path.relative_to(folder.root)) not in bests]
+    for path in old:
+        if folder.attempts()[-1] != attempt:  # asked each time: this process may have stood still meanwhile
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        reach("states: pruned", trial=folder.root.name)
 
 
 def _states(folder: TrialPaths) -> list[Path]:

@@ -336,11 +336,9 @@ class World:
             return action()
         except Crash:
             self.end(run)
-        except FencedError:
-            assert run.lease.token != self.token
-            self.end(run, leave=True)
-        except OSError as error:
-            if error.errno not in PLANTED:
+        except Exception as error:
+            lost = run.lease is not None and run.lease.token != self.token  # as `leased` has it: all follows from that
+            if not lost and (isinstance(error, FencedError) or getattr(error, "errno", None) not in PLANTED):
                 raise
             self.end(run, leave=True)
         finally:
