@@ -45,6 +45,7 @@ MUTANTS = {
     ),
     "what others left in ended trials stays": (POWER, [(remove_leftovers, None, r"remove\(path\)", "pass")]),
     "who was superseded writes on": ("given up", [(_Run, "refuse_superseded", r"if latest .*", "if False:")]),
+    "who was superseded tidies up": ("given up", [(trial_files, "prune", r"if folder\.attempts.*", "if False:")]),
     "who lost the lease writes on": (
         "another driver",
         [(Lease, "_require", r"if found is not None and .*", "if True:")],
