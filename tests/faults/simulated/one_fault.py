@@ -9,10 +9,32 @@ from tests.faults.simulated.world import World
 
 def broken_by(what, place):
     """Have something happen at a sweep's so manieth place; return what is wrong in the end, None for nothing."""
-    world = World()
-    try:
+
+    def disturb(world):
         play(world, place, what)
         world.check_kept()
+
+    return wrong_after(disturb)
+
+
+def broken_by_call(number, what):
+    """Have MLflow fail one call of a sweep, from the first to the last; return what is wrong in the end."""
+
+    def disturb(world):
+        world.mlflow.fault = (number, what)
+        play(world, 10**6, None)
+        if world.mlflow.fault is not None:  # one of the last calls
+            with suppress(ConnectionError):  # exit code 4: the same command brings MLflow up to date
+                world.act(world.driver, world.driver.finish)
+
+    return wrong_after(disturb)
+
+
+def wrong_after(disturb):
+    """Return what is wrong with a sweep that was disturbed and then ran to its end in peace, None for nothing."""
+    world = World()
+    try:
+        disturb(world)
         world.finish()
         check(world)
     except Exception as error:  # noqa: BLE001  (whatever the code raises is something wrong)
@@ -36,23 +58,6 @@ def places():
     play(world, 10**6, None)
     world.close()
     return world.ticks
-
-
-def broken_by_call(number, what):
-    """Have MLflow fail one call of a sweep, from the first to the last; return what is wrong in the end."""
-    world = World()
-    try:
-        world.mlflow.fault = (number, what)
-        play(world, 10**6, None)
-        if world.mlflow.fault is not None:  # one of the last calls
-            with suppress(ConnectionError):  # exit code 4: the same command brings MLflow up to date
-                world.act(world.driver, world.driver.finish)
-        world.finish()
-        check(world)
-    except Exception as error:  # noqa: BLE001  (whatever the code raises is something wrong)
-        return error
-    finally:
-        world.close()
 
 
 @cache
