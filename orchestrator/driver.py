@@ -51,6 +51,8 @@ class Driver:
         self._alike: Counter[tuple[str, str]] = Counter()
         self._unbegun: Counter[int] = Counter()
         """Attempts in a row whose process died before it took the trial up."""
+        self._attempts: dict[int, int] = {}
+        """The attempt at each trial that this driver handed out last: a newer one is another driver's."""
         self._heard: dict[int, float | None] = {}
         """When something was last heard of a trial that was handed out; None until its process has begun."""
         self._hearing = threading.Lock()
@@ -76,7 +78,7 @@ class Driver:
                 attempt = attempt_number(folder.new_attempt())
                 reach("attempt: created", trial=proposal.number, attempt=f"attempt-{attempt}")
                 with self._hearing:
-                    self._heard[proposal.number] = None
+                    self._attempts[proposal.number], self._heard[proposal.number] = attempt, None
                 config, done = config_to_dict(proposal.config), len(history(folder))
                 self._publish({"event": "started", "trial": proposal.number, "config": config, "epochs_done": done})
                 return proposal, attempt
@@ -118,7 +120,7 @@ class Driver:
         folder = self._paths.trial(number)
         if self._settled(number):
             return
-        attempt = folder.attempts()[-1]
+        attempt = folder.attempt(self._attempts[number])
         taken_up = (attempt / STARTED).exists()
         if death is not None and taken_up:
             hung = attempt / HANG
@@ -158,11 +160,11 @@ class Driver:
         found = []
         with self._hearing:
             for number, heard in self._heard.items():
-                attempt = self._paths.trial(number).attempts()[-1]
-                if heard is None and (attempt / STARTED).exists():
+                attempt = self._attempts[number]
+                if heard is None and (self._paths.trial(number).attempt(attempt) / STARTED).exists():
                     self._heard[number] = self._clock()
                 elif heard is not None and self._clock() - heard > seconds:
-                    found.append((number, attempt_number(attempt)))
+                    found.append((number, attempt))
         return found
 
     def pardon(self) -> None:
