@@ -22,6 +22,8 @@ VARIABLE = "SWEEP_PROCESSES"
 LOOK_S = 0.5
 AGAIN_S = 0.05
 GONE_S = 5.0
+GIVE_UP_S = 60.0
+"""Seconds after which a process that the kernel does not let go of is left to it."""
 
 
 @contextmanager
@@ -83,7 +85,8 @@ def guard(driver: int, mark: str) -> None:
     seen: set[Process] = set()
     while not select.select([sys.stdin], [], [], LOOK_S)[0]:
         seen |= under({driver}, processes())
-    while True:  # a process that was being started when the others died comes up yet
+    end = time.monotonic() + GIVE_UP_S
+    while time.monotonic() < end:  # a process that was being started when the others died comes up yet
         now = processes()
         seen |= under({pid for pid, _ in seen & now.keys()}, now)  # not the driver's: its pid may be another's by now
         left = ({pid for pid, _ in seen & now.keys()} | marked(mark)) - ours

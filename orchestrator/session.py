@@ -14,7 +14,8 @@ from rich.console import Console
 
 from model.data import report as data_report
 from model.encoder_store import keep_encoder
-from model.files import write_json
+from model.failpoints import reach
+from model.files import flush_folder, write_json
 from orchestrator import errors, ray_environment, show
 from orchestrator.console import console as console_for
 from orchestrator.console import say
@@ -301,7 +302,11 @@ def _machine(address: str | None) -> Machine:
 def _put_aside(paths: SweepPaths) -> None:
     """Move an earlier sweep of this name out of the way; nothing is deleted."""
     if paths.root.exists():
-        paths.root.rename(paths.root.with_name(f"{paths.name}.until-{time.strftime('%Y%m%d-%H%M%S')}"))
+        name = f"{paths.name}.until-{time.strftime('%Y%m%d-%H%M%S')}"
+        taken = len(list(paths.out.glob(f"{name}*")))  # within the second
+        reach("sweep: put aside")
+        paths.root.rename(paths.out / (f"{name}-{taken + 1}" if taken else name))
+        flush_folder(paths.out)
 
 
 def _command() -> str:
