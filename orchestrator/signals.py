@@ -23,6 +23,16 @@ def blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def exit_at_once() -> None:
+    """Let a signal end this process with the code of an interrupted sweep, before there is one and after it.
+
+    While libraries are imported there is nothing to save, and nobody wants to see where in them Python stood.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup: who starts us so wants us to go on
+            signal.signal(number, lambda *_: leave(INTERRUPTED))
+
+
 class Signals:
     """Use as a context, in the main thread. While `gently` is set the first signal calls it, else it interrupts."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.options import Debug, one_line_errors
+from orchestrator.signals import exit_at_once
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -151,4 +152,5 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    exit_at_once()
     app(prog_name="python -m orchestrator.sweep")

@@ -5,7 +5,10 @@ import pty
 import subprocess
 import sys
 
+import pytest
+
 from orchestrator.errors import INTERRUPTED
+from orchestrator.signals import SIGNALS
 
 PROGRAM = """
 import os, signal, time
@@ -45,3 +48,17 @@ def test_a_signal_interrupts_where_nothing_stops_gently():
 
     assert code not in (0, INTERRUPTED)
     assert b"KeyboardInterrupt" in shown
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_before_and_after_a_sweep_a_signal_ends_the_process_without_a_word(number):
+    """The code says that it was interrupted; what was to be saved is saved, or there is nothing yet."""
+    program = (
+        "import time; from orchestrator.signals import exit_at_once; exit_at_once(); print(flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.send_signal(number)
+
+    assert process.communicate(timeout=30) == (b"", b"")
+    assert process.returncode == INTERRUPTED
