@@ -23,6 +23,8 @@ from tests.tiny import write_data, write_encoder
 
 PAUSE_S = (2.0, 8.0)
 """Seconds between two faults."""
+PYTHON_STARTS_S = 1.0
+"""Seconds in which a signal meets Python itself, and none of our code."""
 DRIVER_ENDS_S = 60
 MAY_END = (0, 3, 4, 130, -signal.SIGKILL)
 """Done, MLflow away, interrupted, killed by us: any other exit code is a crash."""
@@ -38,7 +40,7 @@ class Nemesis:
         """Start nothing yet."""
         self.lab, self.mlflow, self.nodes = lab, mlflow, nodes
         self.kind, self.detail = random.Random(seed), random.Random(seed + 1)  # how often one is asked depends on time
-        self.driver, self.done, self.starts, self.stuck = None, Counter(), 0, 0
+        self.driver, self.done, self.starts, self.stuck, self.since = None, Counter(), 0, 0, 0.0
         self.crashes = []
         """How drivers ended that had no reason to."""
         self.owed = []
@@ -90,6 +92,7 @@ class Nemesis:
         """Run the command (again)."""
         self.lab.disarm()
         self.starts += 1
+        self.since = time.monotonic()
         self.driver = self.lab.start()
 
     def over(self):
@@ -172,6 +175,7 @@ class Nemesis:
         if not any(line["at"] == "study: opened" for line in self.lab.log()):
             return False
         self.settle_debts(now=True)  # a stopped driver, or MLflow, would not hear
+        time.sleep(max(0.0, self.since + PYTHON_STARTS_S - time.monotonic()))
         for number in signals:
             try:
                 os.killpg(self.driver.pid, number)
