@@ -98,6 +98,21 @@ class RayNodes:
         time.sleep(2)
         for _ in range(nodes):
             self.add()
+        self._await(nodes)
+
+    def _await(self, nodes):
+        """Wait until the nodes have joined."""
+        ask = f"import ray; ray.init(address={self.address!r}, log_to_driver=False)"
+        ask += "; print('CPUS', ray.cluster_resources().get('CPU'))"
+        end = time.monotonic() + STARTS_S
+        while time.monotonic() < end:
+            asked = subprocess.run(
+                [sys.executable, "-c", ask],
+                env=os.environ | self.environment, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            if f"CPUS {float(nodes)}" in asked.stdout:
+                return
+        raise TimeoutError(f"{nodes} nodes did not join: {asked.stdout} {asked.stderr[-2000:]}")
 
     def add(self):
         """Start one more node."""
