@@ -96,9 +96,9 @@ class RayNodes:
             except OSError:
                 time.sleep(0.2)
         time.sleep(2)
-        for _ in range(nodes):
+        for number in range(nodes):  # one by one: two that look for free ports at once may take the same
             self.add()
-        self._await(nodes)
+            self._await(number + 1)
 
     def _await(self, nodes):
         """Wait until the nodes have joined."""
