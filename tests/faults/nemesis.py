@@ -23,7 +23,7 @@ from tests.tiny import write_data, write_encoder
 
 PAUSE_S = (2.0, 8.0)
 """Seconds between two faults."""
-PYTHON_STARTS_S = 1.0
+PYTHON_STARTS_S = 2.0
 """Seconds in which a signal meets Python itself, and none of our code."""
 DRIVER_ENDS_S = 60
 MAY_END = (0, 3, 4, 130, -signal.SIGKILL)
