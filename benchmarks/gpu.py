@@ -6,11 +6,13 @@ scores mean nothing. bert-base's shape, ten epochs, cache, evaluation and checkp
 """
 
 import json
+import sys
 import tempfile
 import time
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -31,6 +33,14 @@ DEV = {"sentiment": 1_101, "paraphrase": 20_215, "similarity": 864}
 CLS, SEP, WORDS = 101, 102, (1_000, 30_000)
 """Ids of BERT's vocabulary."""
 
+
+class Precision(StrEnum):
+    """Of matrix products."""
+
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -40,8 +50,9 @@ def main(
     device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
     scale: Annotated[float, typer.Option(min=0.0001, max=1, help="Share of the study's examples.")] = 1.0,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each trial.")] = 10,
+    precision: Annotated[list[Precision] | None, typer.Option(help="bf16, fp32, or both by naming neither.")] = None,
 ) -> None:
-    """Measure exp4 in fp32 and bf16 and print one JSON object."""
+    """Measure exp4 in bf16 and fp32 and print one JSON object; each trial's seconds on standard error as it ends."""
     if device == "cuda" and not torch.cuda.is_available():
         print("no GPU here: torch.cuda.is_available() is False; --device cpu --scale 0.002 shows that it runs")
         raise typer.Exit(2)
@@ -58,18 +69,18 @@ def main(
         source = encoder_source("bert-base", folder)
         real = task_data(source, replace(STUDY, max_train_examples=2_000), data, dev=500)
         entries = [of_size(entry, scale, seed) for seed, entry in enumerate(real)]
-        precisions: tuple[Literal["bf16", "fp32"], ...] = ("bf16", "fp32")
-        for precision in precisions:
-            cache = PrefixCache(folder / precision)
+        for each in precision or list(Precision):
+            cache = PrefixCache(folder / each)
             seconds = []
             for common, task in COMMON_AND_TASK_LAYERS:
                 heads = HeadConfig(common_layers=common, task_layers=task)
-                config = replace(STUDY, heads=heads, precision=precision, epochs=epochs)
+                config = replace(STUDY, heads=heads, precision=each.value, epochs=epochs)
                 started = time.monotonic()
-                our_trial(config, entries, source, cache, folder / f"{precision}-{common}-{task}", where)
+                our_trial(config, entries, source, cache, folder / f"{each}-{common}-{task}", where)
                 seconds.append(round(time.monotonic() - started, 1))
-            found[f"exp4_seconds_{precision}"] = round(sum(seconds), 1)
-            found[f"trial_seconds_{precision}"] = seconds
+                print(f"{each} {common}/{task}: {seconds[-1]} s", file=sys.stderr, flush=True)
+            found[f"exp4_seconds_{each}"] = round(sum(seconds), 1)
+            found[f"trial_seconds_{each}"] = seconds
     print(json.dumps(found, indent=1))
 
 
