@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,9 +18,8 @@ from pathlib import Path
 import ray
 from ray import tune
 
-from orchestrator.console import say
 from orchestrator.driver import Driver
-from orchestrator.errors import FAILED, INTERRUPTED, SweepError, UnreachableError
+from orchestrator.errors import FAILED, SweepError, UnreachableError
 from orchestrator.failures import Failure
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
@@ -29,7 +27,7 @@ from orchestrator.processes import guardian
 from orchestrator.resources import Machine
 from orchestrator.scheduler import StudyScheduler
 from orchestrator.searcher import StudySearcher
-from orchestrator.signals import Signals, blocked, leave
+from orchestrator.signals import STOP_S, Signals, blocked, leave
 from orchestrator.trial import Execution
 from orchestrator.trial_files import STARTED, write_end
 from orchestrator.worker import SweepTrial
@@ -39,8 +37,6 @@ DRIVER_REPORT_S = 0.05
 """Seconds between two reports of all trials together: each costs the driver some 5 ms."""
 SILENCE_S = 10.0
 """Seconds that a process is given, beyond what its own watchdog waits, before the driver gives it up."""
-STOP_S = 45.0
-"""Seconds that a sweep is given to stop with all saved; Tune itself may wait for a node that is gone."""
 WATCH_S, PAUSE_S = 0.5, 5.0
 """How often silence is looked for; a look that comes so late says that this process stood still itself."""
 
@@ -138,16 +134,14 @@ def _stop_tune() -> None:
 
 def _watch(driver: Driver, paths: SweepPaths, execution: Execution, signals: Signals, over: threading.Event) -> None:
     """Kill processes of which nothing is heard any more; see to it that a sweep that is to stop does."""
-    looked, asked, troubled = time.monotonic(), None, None
+    looked, troubled = time.monotonic(), None
     while not over.wait(WATCH_S):
-        asked = asked or (time.monotonic() if signals.asked else None)
-        troubled = troubled or (time.monotonic() if driver.trouble is not None else None)
-        if asked or troubled:
+        if signals.asked or driver.trouble is not None:
             _stop_tune()  # again and again: Tune hears nothing before it has its handler, a second after it began
-            if time.monotonic() - (asked or troubled or 0.0) > STOP_S:
-                why = "" if asked else f" ({driver.trouble})"
-                say(f"the sweep has not stopped in {STOP_S:.0f} s, and is ended as it stands{why}", to=sys.stderr)
-                leave(INTERRUPTED if asked else FAILED)
+        if driver.trouble is not None:
+            troubled = troubled or time.monotonic()
+            if time.monotonic() - troubled > STOP_S:
+                leave(FAILED, f"the sweep has not stopped in {STOP_S:.0f} s, and is ended: {driver.trouble}")
         paused, looked = time.monotonic() - looked > PAUSE_S, time.monotonic()
         if paused:  # the whole process stood still: what was reported meanwhile has not been read yet
             driver.pardon()

@@ -98,12 +98,25 @@ class OpenSweep:
 def run(request: Request) -> int:
     """Do what the command line asks for; return the exit code. Raises SweepError for the person's errors."""
     loaded = load_sweep(request.file)
+    console = console_for(stderr=request.as_json, quiet=request.quiet)
+    with Signals() as signals:
+        try:
+            return _run(request, loaded, console, signals)
+        except (KeyboardInterrupt, SystemExit):  # ray.init answers a signal by its own handler, which raises the latter
+            if not signals.asked:
+                raise
+            return _stopped(console)
+
+
+def _run(request: Request, loaded: LoadedSweep, console: Console, signals: Signals) -> int:
+    """Plan the sweep; show it, or hold its name and run it."""
     if request.address:
         ray_environment.prepare(request.out.resolve(), request.address)
     paths = SweepPaths(request.out.resolve(), request.name)
     if not request.dry_run:
         refuse_if_held(paths)  # at once: what follows takes a while
     machine = _machine(request.address)
+    signals.take()
     profile, why = choose(request.profile, machine.gpus)
     options = Options(
         name=request.name,
@@ -119,7 +132,6 @@ def run(request: Request) -> int:
         cpus_per_trial=request.cpus_per_trial,
     )
     drafted = draft(loaded, options, machine)
-    console = console_for(stderr=request.as_json, quiet=request.quiet)
     if request.dry_run:
         at_once = concurrency(drafted.plan, machine, request.concurrent)
         console.print(show.header(drafted.plan, machine, at_once, why), soft_wrap=True)
@@ -128,21 +140,19 @@ def run(request: Request) -> int:
         return errors.DONE
     if not request.address:  # writes a token under OUT: not before everything given is known to be right
         ray_environment.prepare(paths.out, None)
-    with Signals() as signals, hold(paths):
-        command = Command(
-            request=request,
-            loaded=loaded,
-            machine=machine,
-            why=why,
-            drafted=drafted,
-            paths=paths,
-            console=console,
-            signals=signals,
+    with hold(paths):
+        return _drive(
+            Command(
+                request=request,
+                loaded=loaded,
+                machine=machine,
+                why=why,
+                drafted=drafted,
+                paths=paths,
+                console=console,
+                signals=signals,
+            )
         )
-        try:
-            return _drive(command)
-        except KeyboardInterrupt:
-            return _stopped(console)
 
 
 def _drive(command: Command) -> int:

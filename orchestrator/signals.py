@@ -1,7 +1,9 @@
 """What Ctrl-C, TERM and HUP do to a sweep: once, it stops with all saved; twice, it leaves at once."""
 
 import os
+import selectors
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -11,6 +13,8 @@ from orchestrator.errors import INTERRUPTED
 
 SHOW_CURSOR = b"\x1b[?25h"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_S = 45.0
+"""Seconds that a sweep is given to stop with all saved: Ray may wait for a node that is gone, MLflow for an answer."""
 
 
 @contextmanager
@@ -34,46 +38,86 @@ def exit_at_once() -> None:
 
 
 class Signals:
-    """Use as a context, in the main thread. While `gently` is set the first signal calls it, else it interrupts."""
+    """Use as a context, in the main thread. While `gently` is set the first signal calls it, else it interrupts.
 
-    def __init__(self) -> None:
+    Handlers run in the main thread, between two steps of Python: not while it stands in a library's call, what they
+    raise may be swallowed there, and ray.init has its own for a while. So a thread hears of signals too, from below
+    Python: `asked` is true whoever handled one, and the process ends where a second one comes, or where `stop_s` after
+    the first it is still there.
+    """
+
+    def __init__(self, *, stop_s: float = STOP_S) -> None:
         """Handle nothing yet."""
         self.asked = False
         """Whether somebody wants the sweep to stop."""
         self.gently: Callable[[], None] | None = None
+        self._stop_s = stop_s
         self._before: dict[signal.Signals, Any] = {}
+        self._ours: set[int] = set()
+        self._handled = False
 
     def __enter__(self) -> Self:
         """Take the signals over."""
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        # nohup: who starts us so wants us to go on
+        self._ours = {number for number, before in self._before.items() if before != signal.SIG_IGN}
+        self._heard, self._wakeup = os.pipe()
+        for end in (self._heard, self._wakeup):
+            os.set_blocking(end, False)
+        self._wakeup_before = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
         self.take()
         return self
 
     def take(self) -> None:
         """Take the signals over again, from a library that installed handlers of its own: ray.init does."""
-        for number, before in self._before.items():
-            if before != signal.SIG_IGN:  # nohup: who starts us so wants us to go on
-                signal.signal(number, self._handle)
+        for number in self._ours:
+            signal.signal(number, self._handle)
 
     def __exit__(self, *exception: object) -> None:
         """Give them back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self._wakeup)  # the thread reads the end of it, and ends
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        if self.asked:
+        if self._handled:
             leave(INTERRUPTED)
-        self.asked = True
+        self._handled = self.asked = True
         if self.gently is None:
             raise KeyboardInterrupt
         self.gently()
 
+    def _listen(self) -> None:
+        """Count signals as they come; end the process at the second, or where the first has not ended it in time."""
+        count = 0
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._heard, selectors.EVENT_READ)
+            while True:
+                if not selector.select(self._stop_s if count else None):
+                    leave(INTERRUPTED, f"the sweep has not stopped in {self._stop_s:.0f} s, and is ended as it stands")
+                numbers = os.read(self._heard, 512)
+                if not numbers:
+                    os.close(self._heard)
+                    return
+                count += sum(number in self._ours for number in numbers)
+                self.asked = count > 0
+                if count > 1:
+                    leave(INTERRUPTED)
 
-def leave(code: int) -> NoReturn:
-    """End this process as it stands: the guardian ends what it started, the next one takes over what it held."""
+
+def leave(code: int, why: str = "") -> NoReturn:
+    """End this process as it stands: the guardian ends what it started, the next one takes over what it held.
+
+    `why` goes to standard error, past Python's own streams: whoever holds their locks may stand still.
+    """
     for descriptor in (1, 2):
         with suppress(OSError):
             if os.isatty(descriptor):
                 os.write(descriptor, SHOW_CURSOR)  # the progress display hides it
+    if why:
+        with suppress(OSError):
+            os.write(2, f"{why}\n".encode())
     os._exit(code)
