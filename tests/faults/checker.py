@@ -174,7 +174,11 @@ def leftovers(lab):
 
 
 def redone(lab, faults):
-    """I8: no attempt goes on from more than an epoch behind where the one before it stood."""
+    """I8: no attempt goes on from more than an epoch behind where the one before it stood.
+
+    A state that was damaged is a fault of its own: the one before it is an epoch older.
+    """
+    damaged = Counter(line["trial"] for line in lab.log() if line["at"] == "state: damaged")
     reached, steps = {}, max((line["step"] for line in lab.log() if line["at"] == "step: taken"), default=0)
     total = 0
     for line in lab.log():
@@ -185,7 +189,7 @@ def redone(lab, faults):
         if line["attempt"] != attempt:
             again = furthest - place + 1
             total += max(0, again)
-            if again > steps:
+            if again > steps * (1 + damaged[key]):
                 yield f"trial {key}: {line['attempt']} took {again} steps again, an epoch has {steps}"
         reached[key] = line["attempt"], max(furthest, place)
     if faults and total > faults * steps * 2:

@@ -110,6 +110,11 @@ class Lab:
         path = self.faults / "log"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
+    def note(self, **facts):
+        """Take down what was done to the sweep, among what its processes did."""
+        with (self.faults / "log").open("a", encoding="utf-8") as log:
+            log.write(json.dumps({**facts, "pid": os.getpid(), "time": time.time()}) + "\n")
+
     def start(self, *more, output=subprocess.DEVNULL):
         """Start the command; it leads a process group of its own, as from a terminal."""
         line = [sys.executable, "-m", "orchestrator.sweep", str(self.file), "--out", str(self.out), "--json"]

@@ -154,6 +154,7 @@ class Nemesis:
             states[-1].write_bytes(content)
         except OSError:  # pruned meanwhile
             return False
+        self.lab.note(at="state: damaged", trial=int(states[-1].parents[2].name))
         return signalled(pid, signal.SIGKILL)
 
     def kill_driver(self):
