@@ -9,10 +9,11 @@ from safetensors.torch import save_file
 
 from model.config import HeadConfig, TrialConfig
 from model.data import load_corpus
-from model.encoder import BERT_BASE, Encoder
+from model.encoder import Encoder
+from model.encoder_config import BERT_BASE
+from model.encoder_files import EncoderSource, find_encoder, packaged_minilm
 from model.tasks import TASKS
 from model.training import TaskData, prepare
-from model.weights import EncoderSource, find_encoder, packaged_minilm
 
 TASK_NAMES = ("sentiment", "paraphrase", "similarity")
 STUDY = TrialConfig(heads=HeadConfig(common_layers=0, task_layers=1))

@@ -16,7 +16,8 @@ from transformers import BertConfig, BertModel
 
 from model.batches import Indices, epoch_batches
 from model.config import TrialConfig
-from model.encoder import Encoder, EncoderConfig, frozen_depth
+from model.encoder import Encoder
+from model.encoder_config import EncoderConfig, frozen_depth
 from model.evaluation import Examples, labels_from
 from model.heads import Heads
 from model.inputs import TokenInputs

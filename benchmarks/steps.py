@@ -15,12 +15,12 @@ from benchmarks.material import CPU, STUDY, task_data
 from benchmarks.references import Reference, engineer, labels, packed, real_rows, student, tuned
 from model.batches import Indices, epoch_batches
 from model.config import TrialConfig
+from model.encoder_files import EncoderSource
 from model.frozen_prefix import FrozenPrefix
 from model.heap import MMAP_THRESHOLD_BYTES, bound_heap
 from model.multitask import MultitaskModel
 from model.prefix_cache import PrefixCache
 from model.training import TaskData, adamw, take_step
-from model.weights import EncoderSource
 
 DEPTHS: tuple[int | Literal["all"], ...] = ("all", 3, 2, 1)
 AGAINST = {

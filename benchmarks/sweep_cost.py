@@ -27,11 +27,11 @@ from benchmarks.steps import AGAINST, own_heap, step_costs
 from model.checkpoint import predictions_table, save_checkpoint
 from model.config import TrialConfig, config_from_dict
 from model.data import SAMPLE
+from model.encoder_files import EncoderSource, find_encoder
 from model.frozen_prefix import FrozenPrefix
 from model.heap import bound_heap
 from model.prefix_cache import DEFAULT_LIMIT_BYTES, PrefixCache
 from model.training import TaskData, fine_tune
-from model.weights import EncoderSource, find_encoder
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Options, Plan, draft
 from orchestrator.resources import Machine

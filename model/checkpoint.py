@@ -21,13 +21,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.config import TrialConfig, config_from_dict, config_to_dict
+from model.encoder_files import EncoderSource
 from model.evaluation import Evaluation, Examples, evaluate, labels_from, predict
 from model.files import DamagedFileError, new_folder, read_manifest, write_manifest
 from model.frozen_prefix import FrozenPrefix
 from model.multitask import MultitaskModel
 from model.tasks import Task
 from model.training import TaskData, TrainingState
-from model.weights import EncoderSource
 
 FORMAT = 4
 READABLE = {3, 4}

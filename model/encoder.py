@@ -10,53 +10,14 @@ K = D / H, F feed-forward width. Modules carry the names of published BERT check
 
 import hashlib
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Protocol
+from typing import Protocol
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.encoder_config import EncoderConfig
 from model.packing import Packing
-
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="ignore"))
-class EncoderConfig:
-    """The part of a BERT config.json that decides the encoder, under its usual names."""
-
-    model_type: Literal["bert"]
-    vocab_size: Count
-    hidden_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    intermediate_size: Count
-    max_position_embeddings: Count = 512
-    type_vocab_size: Count = 2
-    hidden_act: Literal["gelu"] = "gelu"
-    layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-12
-    hidden_dropout_prob: Rate = 0.1
-    attention_probs_dropout_prob: Rate = 0.1
-    position_embedding_type: Literal["absolute"] = "absolute"
-
-    def __post_init__(self) -> None:
-        """Heads share the hidden width evenly."""
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of {self.num_attention_heads} heads")
-
-
-BERT_BASE = EncoderConfig(
-    model_type="bert",
-    vocab_size=30_522,
-    hidden_size=768,
-    num_hidden_layers=12,
-    num_attention_heads=12,
-    intermediate_size=3_072,
-)
-"""The shape of bert-base-uncased, for counting parameters where its weights are not at hand."""
 
 
 class Embeddings(nn.Module):
@@ -312,19 +273,3 @@ class EncoderParts(Protocol):
 
     def part(self, *, start: int | None = None, stop: int | None = None) -> Encoder:
         """Return a part, with weights of its own that may be trained."""
-
-
-def frozen_depth(unfrozen_layers: int | Literal["all"], layers: int) -> int | None:
-    """Return the depth below which nothing trains, None where everything does. Raises ValueError beyond the layers."""
-    if unfrozen_layers == "all":
-        return None
-    if not 0 <= unfrozen_layers <= layers:
-        raise ValueError(f"unfrozen_layers is {unfrozen_layers}; the encoder has {layers} layers")
-    return layers - unfrozen_layers
-
-
-def parse_encoder_config(values: Any) -> EncoderConfig:
-    """Return the encoder's config from a config.json's values; raises pydantic's ValidationError."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(EncoderConfig).validate_python(values)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.files import new_folder
-from model.weights import (
+from model.encoder_files import (
     IDENTITY,
     MINILM,
     TOKENIZER_FILES,
@@ -17,6 +16,7 @@ from model.weights import (
     check_folder,
     find_encoder,
 )
+from model.files import new_folder
 
 
 def keep_encoder(source: EncoderSource, store: Path) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from model.checkpoint import MODEL, Checkpoint, require_same_encoder, storable
 from model.config import config_to_dict
+from model.encoder_files import TOKENIZER_FILES, WEIGHTS, EncoderSource
 from model.files import new_folder, share, write_json, write_manifest
-from model.weights import TOKENIZER_FILES, WEIGHTS, EncoderSource, load_encoder
+from model.weights import load_encoder
 
 HEADS = "heads"
 

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from model.batches import Indices
 from model.config import TrialConfig
-from model.encoder import Encoder, EncoderParts, frozen_depth
+from model.encoder import Encoder, EncoderParts
+from model.encoder_config import frozen_depth
 from model.files import content_hash, size_text
 from model.inputs import Batch, Inputs, StateInputs, TokenInputs
 from model.packing import pack

@@ -16,9 +16,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from model.data import DataError, Split, build_split
+from model.encoder_files import MINILM_SHA256, WEIGHTS, EncoderError
 from model.files import sha256_of
 from model.tasks import Task
-from model.weights import MINILM_SHA256, WEIGHTS, EncoderError
 
 Kind = Literal["model", "dataset"]
 
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Downloaded:
-    """An encoder's files in the cache, all of one commit; not yet checked (model.weights.check_folder)."""
+    """An encoder's files in the cache, all of one commit; not yet checked (model.encoder_files.check_folder)."""
 
     folder: Path
     revision: str

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.config import TrialConfig, loss_of
-from model.encoder import Encoder, frozen_depth
+from model.encoder import Encoder
+from model.encoder_config import frozen_depth
 from model.heads import Heads
 from model.inputs import Batch
 from model.precision import autocast
@@ -75,14 +76,6 @@ def frozen_modules(config: TrialConfig, encoder: Encoder) -> list[nn.Module]:
     if not config.train_pooler and encoder.pooler is not None:
         frozen.append(encoder.pooler)
     return frozen
-
-
-def count(config: TrialConfig, tasks: Sequence[Task], encoder: Encoder) -> tuple[int, int]:
-    """Return the number of parameters in all, and of those that train. The encoder may be on `meta`."""
-    with torch.device("meta"):
-        model = MultitaskModel(config, tasks, encoder)
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, _ in sizes), sum(n for n, trains in sizes if trains)
 
 
 def loss_function(loss: Loss, task: Task, outputs: Tensor, labels: Tensor) -> Tensor:

@@ -6,10 +6,10 @@ import torch
 
 from model.config import TrialConfig, encoding_of
 from model.data import Corpus
+from model.encoder_files import EncoderSource
 from model.frozen_prefix import FrozenPrefix
 from model.tokens import PackedTokens
 from model.training import tokenized
-from model.weights import EncoderSource
 
 
 def prefix_cache_sizes(

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from model.data import DataError
+from model.encoder_files import EncoderError
 from model.training import DivergedError
-from model.weights import EncoderError
 
 LONGEST_WAIT_S = 60.0
 PREEMPTED_WAIT_S = 10.0

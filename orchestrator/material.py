@@ -6,12 +6,12 @@ from functools import lru_cache
 
 from model.config import TrialConfig, config_from_dict, config_to_dict
 from model.data import Corpus, load_corpus
-from model.encoder import EncoderConfig, frozen_depth
+from model.encoder_config import EncoderConfig, frozen_depth
+from model.encoder_files import EncoderSource
 from model.encoder_store import encoder_of
 from model.files import canonical_json
 from model.prefix_cache import PrefixCache
 from model.training import TaskData, prepare
-from model.weights import EncoderSource
 from orchestrator.failures import InputChangedError
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan

@@ -25,11 +25,9 @@ from model.config import (
     with_settings,
 )
 from model.data import Corpus, DataError, load_corpus
-from model.encoder import Encoder
+from model.encoder_files import EncoderError, EncoderSource, find_encoder
 from model.files import write_json
-from model.multitask import count
 from model.tasks import TASKS, Task
-from model.weights import EncoderError, EncoderSource, find_encoder
 from orchestrator.errors import SweepError
 from orchestrator.resources import Machine, share_out, too_large
 from orchestrator.spec import LoadedSweep
@@ -207,11 +205,6 @@ def read_plan(path: Path) -> Plan:
         return Plan(**{field.name: values[field.name] for field in fields(Plan)})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SweepError(f"{path}: no readable plan ({error}); --new puts it aside and starts afresh") from error
-
-
-def parameters(configs: Sequence[TrialConfig], shape: Encoder, tasks: Mapping[str, Task]) -> list[tuple[int, int]]:
-    """Return each config's parameters in all, and those that train, for an encoder of this shape."""
-    return [count(config, [tasks[name] for name in config.tasks], shape) for config in configs]
 
 
 def concurrency(plan: Plan, machine: Machine, asked: int | None) -> int:

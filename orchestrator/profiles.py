@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from model.data import SAMPLE
-from model.weights import MINILM
+from model.encoder_files import MINILM
 
 ProfileName = Literal["laptop", "study"]
 

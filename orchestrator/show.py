@@ -10,14 +10,15 @@ from rich.table import Table
 
 from model.config import TrialConfig, config_to_dict, flatten
 from model.data import Corpus, DataError, load_corpus
-from model.encoder import BERT_BASE, Encoder
+from model.encoder_config import BERT_BASE, EncoderConfig
+from model.encoder_files import MINILM_SHA256
 from model.files import size_text
+from model.sizes import parameter_counts
 from model.tasks import majority_scores, overall_score
-from model.weights import MINILM_SHA256
 from orchestrator.estimate import prefix_cache_sizes
 from orchestrator.mlflow_client import masked
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Draft, Plan, parameters, shown
+from orchestrator.plan import Draft, Plan, shown
 from orchestrator.progress import clock_text, value_text
 from orchestrator.resources import Machine
 from orchestrator.tables import Fitting, titles
@@ -61,16 +62,16 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths, at_once: int, *, 
 
     `cache_limit` is that of the prefix cache in bytes, 0 for none.
     """
-    import torch
-
     plan = draft.plan
-    with torch.device("meta"):
-        own, base = Encoder(draft.encoder.config), Encoder(BERT_BASE)
     tasks = {task.name: task for task in plan.task_list()}
     listed = draft.configs if plan.configs else draft.configs[:8]
-    counts = parameters(listed, own, tasks)
+
+    def counts_of(config: TrialConfig, shape: EncoderConfig) -> tuple[int, int]:
+        return parameter_counts(config, [tasks[name] for name in config.tasks], shape)
+
+    counts = [counts_of(config, draft.encoder.config) for config in listed]
     on_base = [
-        parameters([c], base, tasks)[0]
+        counts_of(c, BERT_BASE)
         if c.unfrozen_layers == "all" or c.unfrozen_layers <= BERT_BASE.num_hidden_layers
         else None
         for c in listed

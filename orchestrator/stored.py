@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from model.checkpoint import Checkpoint
+from model.encoder_files import EncoderSource, find_encoder
 from model.encoder_store import encoder_of
 from model.files import MANIFEST
-from model.weights import EncoderSource, find_encoder
 from orchestrator import paths
 from orchestrator.errors import SweepError
 

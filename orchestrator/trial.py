@@ -14,14 +14,13 @@ import torch
 
 from model.checkpoint import MODEL, load_state, open_checkpoint, predictions_table, save_checkpoint
 from model.config import TrialConfig
-from model.encoder import Encoder
 from model.evaluation import Evaluation
 from model.failpoints import reach, watched
 from model.files import write_json, write_text
 from model.frozen_prefix import FrozenPrefix
 from model.heap import bound_heap
-from model.multitask import count
 from model.prefix_cache import PrefixCache, PrefixCacheError
+from model.sizes import parameter_counts
 from model.training import EpochResult, Position, TaskData, TrainingState, fine_tune_by_steps
 from orchestrator.failures import FORGIVEN, Failure, InfrastructureError, PreemptedError, class_of, told
 from orchestrator.material import Material, depths_alike, examples_of, material_of
@@ -137,7 +136,7 @@ class _Run:
         self.material = material = material_of(self.plan, self.paths)
         self.data = data = examples_of(material, self.plan, self.paths, self.config)
         with torch.device("meta"):
-            self.parameters = count(self.config, [entry.task for entry in data], Encoder(material.encoder.config))
+            self.parameters = parameter_counts(self.config, [entry.task for entry in data], material.encoder.config)
         cache = self._limited(material.cache)
         yield from self._prefix(data, FrozenPrefix(self.config, material.encoder, device, cache))
         start = load_state(resumed) if resumed else None

@@ -9,7 +9,8 @@ from pathlib import Path
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from model.encoder import Encoder, EncoderConfig
+from model.encoder import Encoder
+from model.encoder_config import EncoderConfig
 
 MOODS = ("awful", "bad", "plain", "good", "great")
 NOUNS = ("film", "plot", "cast", "song", "end", "start", "score", "tale", "stage", "crew")

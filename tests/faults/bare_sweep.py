@@ -18,10 +18,11 @@ import torch
 from model.checkpoint import storable
 from model.config import HeadConfig, TrialConfig
 from model.data import load_corpus
+from model.encoder_files import find_encoder
 from model.failpoints import DRIVER, reach, watched
 from model.tasks import TASKS
 from model.training import Position, TrainingState, fine_tune_by_steps, prepare
-from model.weights import find_encoder, load_encoder
+from model.weights import load_encoder
 from orchestrator import ray_environment
 from tests.faults.lab import ROOT, Lab
 

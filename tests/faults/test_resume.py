@@ -8,9 +8,9 @@ from dataclasses import replace
 from model.checkpoint import load_state, open_checkpoint, save_checkpoint
 from model.config import HeadConfig, TrialConfig
 from model.data import load_corpus
+from model.encoder_files import find_encoder
 from model.tasks import TASKS
 from model.training import EpochResult, fine_tune, fine_tune_by_steps, prepare
-from model.weights import find_encoder
 
 RESUMES = int(os.environ.get("SWEEP_RESUMES", "200"))
 BASE = TrialConfig(epochs=2, batch_size=16, learning_rate=3e-3, max_tokens=32, unfrozen_layers=1)

@@ -8,11 +8,13 @@ import torch
 
 from model.config import HeadConfig, TrialConfig
 from model.data import load_corpus
-from model.encoder import Encoder, EncoderConfig
+from model.encoder import Encoder
+from model.encoder_config import EncoderConfig
+from model.encoder_files import find_encoder, load_tokenizer
 from model.tasks import TASKS
 from model.tokens import PackedTokens
 from model.training import prepare
-from model.weights import find_encoder, load_encoder, load_tokenizer
+from model.weights import load_encoder
 
 TINY_CONFIG = TrialConfig(
     heads=HeadConfig(common_layers=1, task_layers=1, dropout=0.1),

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from model.checkpoint import FORMAT, load_model, load_state, open_checkpoint, predictions_table, save_checkpoint
 from model.config import TrialConfig
+from model.encoder_files import EncoderSource, find_encoder
 from model.evaluation import labels_from
 from model.files import DamagedFileError
 from model.training import fine_tune
-from model.weights import EncoderSource, find_encoder
 
 FILES = ("manifest.json", "model.safetensors", "optimizer.safetensors", "predictions.parquet")
 

@@ -11,10 +11,12 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel
 
 from model import packing
-from model.encoder import Encoder, EncoderConfig, SelfAttention, frozen_depth
+from model.encoder import Encoder, SelfAttention
+from model.encoder_config import EncoderConfig, frozen_depth
+from model.encoder_files import find_encoder
 from model.inputs import TokenInputs
 from model.packing import Packing, pack
-from model.weights import find_encoder, load_encoder
+from model.weights import load_encoder
 
 CPU = torch.device("cpu")
 MAX_OUTPUT = 1e-5

@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
+from model.encoder_files import EncoderError, find_encoder
 from model.encoder_store import encoder_of, keep_encoder
-from model.weights import EncoderError, find_encoder, load_encoder
+from model.weights import load_encoder
 
 
 @pytest.fixture

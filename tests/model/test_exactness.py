@@ -14,7 +14,8 @@ from transformers import BertModel
 
 from model.batches import epoch_batches
 from model.config import HeadConfig, TrialConfig
-from model.encoder import EncoderConfig
+from model.encoder_config import EncoderConfig
+from model.encoder_files import EncoderSource, find_encoder
 from model.frozen_prefix import ComputedInputs, FrozenPrefix
 from model.inputs import StateInputs, TokenInputs
 from model.multitask import MultitaskModel, weighted_loss
@@ -22,7 +23,6 @@ from model.prefix_cache import PrefixCache
 from model.tasks import Task
 from model.tokens import PackedTokens
 from model.training import ADAM_EPSILON, adamw, prepare
-from model.weights import EncoderSource, find_encoder
 
 CPU = torch.device("cpu")
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

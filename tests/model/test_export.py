@@ -11,11 +11,11 @@ from transformers import BertModel
 
 from model.checkpoint import StoredModel, load_model, open_checkpoint, release_weights, save_checkpoint
 from model.config import HeadConfig, TrialConfig
+from model.encoder_files import find_encoder
 from model.export import export_model
 from model.files import read_manifest
 from model.heads import Heads
 from model.training import fine_tune
-from model.weights import find_encoder
 
 MAX_POOLED = 1e-5
 CONFIG = TrialConfig(

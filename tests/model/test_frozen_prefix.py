@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from model import frozen_prefix
 from model.config import TrialConfig
+from model.encoder_files import find_encoder
 from model.frozen_prefix import ComputedInputs, FrozenPrefix
 from model.inputs import StateInputs, TokenInputs
-from model.multitask import MultitaskModel, count
+from model.multitask import MultitaskModel
 from model.prefix_cache import PrefixCache
+from model.sizes import parameter_counts
 from model.training import fine_tune
-from model.weights import find_encoder
 
 CPU = torch.device("cpu")
 FORMS = [(precision, kept) for precision in ("fp32", "bf16") for kept in ("fp16", "fp32")]
@@ -415,7 +416,7 @@ def test_trainable_parameters_grow_with_unfrozen_layers(random_encoder, course_t
 
     def trained(unfrozen):
         config = TrialConfig(unfrozen_layers=unfrozen, prefix_dropout=prefix_dropout)
-        return count(config, course_tasks, encoder.part())[1]
+        return parameter_counts(config, course_tasks, encoder.config)[1]
 
     counts = [trained(unfrozen) for unfrozen in range(layers + 1)]
     assert counts == [counts[0] + unfrozen * a_layer for unfrozen in range(layers + 1)]

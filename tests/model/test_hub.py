@@ -21,9 +21,9 @@ from pyarrow import parquet
 
 import model.hub
 from model.data import DataError
+from model.encoder_files import EncoderError, check_folder, find_encoder
 from model.hub import PINS, download_encoder, download_split
 from model.tasks import TASKS, Task
-from model.weights import EncoderError, check_folder, find_encoder
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW = "a" * 40, "b" * 40

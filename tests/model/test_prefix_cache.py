@@ -199,7 +199,7 @@ from model.files import content_hash
 from model.frozen_prefix import FrozenPrefix
 from model.prefix_cache import PrefixCache
 from model.tokens import PackedTokens
-from model.weights import find_encoder
+from model.encoder_files import find_encoder
 
 task, encoder, folder = sys.argv[1:]
 frozen_prefix.CHUNK_ROWS["cpu"] = 64

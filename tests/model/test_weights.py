@@ -10,15 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.weights import (
-    MINILM_SHA256,
-    EncoderError,
-    check_folder,
-    find_encoder,
-    load_encoder,
-    load_tokenizer,
-    packaged_minilm,
-)
+from model.encoder_files import MINILM_SHA256, EncoderError, check_folder, find_encoder, load_tokenizer, packaged_minilm
+from model.weights import load_encoder
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from filelock import FileLock
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from model.encoder import Encoder, parse_encoder_config
+from model.encoder import Encoder
+from model.encoder_config import parse_encoder_config
 from orchestrator import predict, serve, sweep
 from orchestrator.errors import SweepError
 from orchestrator.paths import SweepPaths

@@ -6,18 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import HeadConfig, TrialConfig, config_to_dict
-from model.encoder import Encoder
-from model.frozen_prefix import FrozenPrefix
-from model.multitask import MultitaskModel
+from model.encoder_files import find_encoder
 from model.tasks import TASKS
-from model.weights import find_encoder, load_encoder
 from orchestrator.errors import SweepError
-from orchestrator.plan import Plan, concurrency, draft, parameters, read_plan, settle, varying
+from orchestrator.plan import Plan, concurrency, draft, read_plan, settle, varying
 from orchestrator.profiles import PROFILES, choose
 from orchestrator.resources import Machine
 from orchestrator.spec import LoadedSweep, Sweep
@@ -449,38 +445,6 @@ def test_what_varies_does_not_depend_on_the_configs_order(rates, random):
     assert ("learning_rate" in varying(configs)) == (len(set(rates)) > 1)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"unfrozen_layers": "all"},
-        {"unfrozen_layers": 0, "train_pooler": False},
-        {"prefix_dropout": True},
-        {"tasks": ("sentiment",)},
-        {"heads": HeadConfig(common_layers=2, task_layers=3, normalisation="layer")},
-        {"pair_encoding": {"paraphrase": "joint", "similarity": "separate"}},
-    ],
-)
-def test_parameters_are_those_of_a_real_model(tiny_config, tiny_encoder, changes):
-    """In all, and those that train, as counted in the model that is built."""
-    config, source = replace(tiny_config, **changes), find_encoder(str(tiny_encoder))
-    model = MultitaskModel(config, [TASKS[name] for name in config.tasks], load_encoder(source))
-
-    trained = MultitaskModel(
-        config,
-        [TASKS[name] for name in config.tasks],
-        FrozenPrefix(config, source, torch.device("cpu")).top(),
-    ).trained_tensors()
-
-    (found,) = parameters([config], load_encoder(source), TASKS)
-
-    assert found == (
-        sum(p.numel() for p in model.parameters()),
-        sum(p.numel() for p in model.parameters() if p.requires_grad),
-    )
-    assert found[1] == sum(tensor.numel() for tensor in trained.values())
-
-
 @pytest.mark.parametrize(("gpus", "name"), [(0.0, "laptop"), (1.0, "study")])
 def test_auto_takes_the_study_where_there_is_a_gpu(gpus, name):
     """The choice comes with its reason; a profile that is asked for is taken."""
@@ -488,15 +452,3 @@ def test_auto_takes_the_study_where_there_is_a_gpu(gpus, name):
 
     assert (profile.name, "GPU" in why) == (name, True)
     assert choose("study", 0.0) == (PROFILES["study"], "asked for")
-
-
-@pytest.mark.parametrize("order", [(1, 2, 3, "all"), ("all", 3, 2, 1)])
-def test_a_configs_parameters_do_not_depend_on_the_configs_before_it(tiny_config, tiny_encoder, order):
-    """One shape serves all configs of a dry run, whatever the one before it froze."""
-    shape = Encoder(find_encoder(str(tiny_encoder)).config)
-    configs = [replace(tiny_config, unfrozen_layers=unfrozen) for unfrozen in order]
-
-    together = parameters(configs, shape, TASKS)
-
-    assert together == [parameters([config], Encoder(shape.config), TASKS)[0] for config in configs]
-    assert len({trains for _, trains in together}) == len(order)
