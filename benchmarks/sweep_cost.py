@@ -32,8 +32,9 @@ from model.frozen_prefix import FrozenPrefix
 from model.heap import bound_heap
 from model.prefix_cache import DEFAULT_LIMIT_BYTES, PrefixCache
 from model.training import TaskData, fine_tune
+from orchestrator.inspection import Options, inspect
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Options, Plan, draft
+from orchestrator.plan import Plan, draft
 from orchestrator.resources import Machine
 from orchestrator.spec import load_sweep
 from orchestrator.trial import Execution, run_trial
@@ -142,7 +143,8 @@ def exp4_plan(source: EncoderSource, data: str, settings: Mapping[str, Any], dev
         name="exp4", profile="study", encoder=str(source.folder), data=data, profile_settings={}, settings=settings,
         trials=None, max_dev_examples=dev, seed=0, gpus_per_trial=0, cpus_per_trial=1,
     )  # fmt: skip
-    return draft(load_sweep(Path("search_spaces/exp4.py")), options, Machine(1, 0.0, "one core")).plan
+    inspected = inspect(load_sweep(Path("search_spaces/exp4.py")), options)
+    return draft(inspected, Machine(1, 0.0, "one core")).plan
 
 
 def state_sizes(trial: Path) -> dict[str, int]:

@@ -4,36 +4,28 @@ A row without a sentence or a label is skipped, counted and named by its line; p
 an error. A label that stands there and is wrong is an error at once. Nothing is guessed, no index shifts.
 """
 
-import csv
 import hashlib
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
-from model.files import content_hash, sha256_of
+from model.files import content_hash
+from model.table_file import DataError, TableFile
 from model.tasks import Task
 
 SAMPLE = Path(__file__).parent / "sample"
 """The bundled sample: small, ours, written by scripts/make_sample.py."""
 
-CELL_LIMIT = 100_000
-"""Characters a cell may have: more is a broken quote or another file."""
 NUMBER = re.compile(r"[-+0-9.eE]+", re.ASCII)
 """What a label may be spelt with: float() alone takes 1_0, infinity and other scripts' digits."""
 SKIPPED_LIMIT = 1_000
 """One unusable row in so many is borne."""
-
-
-class DataError(ValueError):
-    """A data file that cannot be used; the text is FILE:LINE, what is there, what was expected."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +44,8 @@ class Split:
     source_sha256: str
     rows: int
     """Rows in the file, the unusable ones included."""
+    lines: NDArray[np.int64]
+    """Where each example stands in the file, for messages."""
     skipped: tuple[tuple[int, str], ...] = field(default=())
     """Line and reason of each row left out."""
 
@@ -75,6 +69,7 @@ class Split:
             ids=tuple(self.ids[i] for i in chosen),
             sentences=tuple(self.sentences[i] for i in chosen),
             labels=None if self.labels is None else self.labels[chosen],
+            lines=self.lines[chosen],
         )
 
     def content_hash(self) -> str:
@@ -87,10 +82,13 @@ Corpus = Mapping[str, Mapping[str, Split]]
 """Task name to split name to examples."""
 
 
-def load_corpus(source: str, tasks: Sequence[Task], splits: Sequence[str] = ("train", "dev")) -> Corpus:
+def load_corpus(
+    source: str, tasks: Sequence[Task], splits: Sequence[str] = ("train", "dev"), *, strict: bool = False
+) -> Corpus:
     """Return the tasks' splits from a folder of the course's files, or from the hub for `hub`.
 
-    Raises DataError with one line a file that is missing or cannot be used.
+    Raises DataError with one line a file that is missing or cannot be used; where it is strict, also for a row that
+    is left out, and for dev or test examples that are training examples too.
     """
     if source != "hub" and tasks and not Path(source).is_dir():
         find_file(Path(source), tasks[0], splits[0])  # raises: one line for the folder, not one for each file
@@ -103,6 +101,8 @@ def load_corpus(source: str, tasks: Sequence[Task], splits: Sequence[str] = ("tr
                 corpus[task.name][split] = load_split(source, task, split)
             except DataError as error:
                 problems.append(str(error))
+        if strict:
+            problems += _strictly(corpus[task.name])
     if problems:
         raise DataError("\n".join(problems))
     return corpus
@@ -122,19 +122,32 @@ def find_file(folder: Path, task: Task, split: str) -> Path:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such data folder; expected {', '.join(task.files[split])} in it")
     for name in task.files[split]:
-        if (folder / name).is_file():
-            return folder / name
-    raise DataError(f"{folder / task.files[split][0]}: no such file; task {task.name!r} needs it for {split}")
+        if (folder / name).exists():
+            return _inside(folder, name)
+    packed = [
+        f"{name}{end}" for name in task.files[split] for end in (".gz", ".zip") if (folder / f"{name}{end}").exists()
+    ]
+    hint = f"; {packed[0]} is there, unpack it" if packed else ""
+    raise DataError(f"{folder / task.files[split][0]}: no such file; task {task.name!r} needs it for {split}{hint}")
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return a file of the folder; raises DataError where it is a link to somewhere else."""
+    target = (folder / name).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise DataError(f"{folder / name}: is a link out of the data folder, to {target}; copy the file there")
+    return folder / name
 
 
 def read_split(path: Path, task: Task, split: str) -> Split:
     """Return the examples of a tab-separated file with a header. Raises DataError."""
-    reader = _rows(path)
+    file = TableFile(path)
+    reader = file.rows()
     _, header = next(reader, (1, []))
     labelled = task.label_column in header or split != "test"
     columns = _columns(path, header, task, labelled=labelled)
     rows = [(line, [cells[i] for i in columns]) for line, cells in reader]
-    return build_split(task, split, rows, source=str(path), source_sha256=sha256_of(path), labelled=labelled)
+    return build_split(task, split, rows, source=str(path), source_sha256=file.sha256, labelled=labelled)
 
 
 def build_split(
@@ -147,7 +160,7 @@ def build_split(
     labelled: bool,
 ) -> Split:
     """Return a split from rows of (line, [id, sentences..., label]), whatever the file's format was."""
-    ids, sentences, labels = [], [], []
+    ids, sentences, labels, lines = [], [], [], []
     skipped: list[tuple[int, str]] = []
     width = len(task.sentence_columns)
     for line, (identifier, *cells) in rows:
@@ -162,6 +175,7 @@ def build_split(
             labels.append(_label(cells[width], task, f"{source}:{line}"))
         ids.append(identifier)
         sentences.append(texts)
+        lines.append(line)
     if not ids:
         raise DataError(f"{source}: no usable row; expected a header and {task.name} examples")
     if len(skipped) * SKIPPED_LIMIT > len(rows):
@@ -171,51 +185,59 @@ def build_split(
             f"at most 1 in {SKIPPED_LIMIT:,} is borne"
         )
     values = np.array(labels, dtype=np.float64) if labelled else None
-    return Split(task, split, tuple(ids), tuple(sentences), values, source, source_sha256, len(rows), tuple(skipped))
+    _refuse_undefined(task, split, values, source)
+    return Split(
+        task=task,
+        name=split,
+        ids=tuple(ids),
+        sentences=tuple(sentences),
+        labels=values,
+        source=source,
+        source_sha256=source_sha256,
+        rows=len(rows),
+        lines=np.array(lines, dtype=np.int64),
+        skipped=tuple(skipped),
+    )
 
 
-def report(corpus: Corpus, tokenizer: Tokenizer | None = None) -> dict[str, Any]:
-    """Return what a person should know of the data before training on it, as plain values.
-
-    With a tokenizer also the examples' lengths in tokens, a pair in one input.
-    """
-    found: dict[str, Any] = {}
-    for task_name, splits in corpus.items():
-        train = {_normal(s) for s in splits["train"].sentences} if "train" in splits else set()
-        for split in splits.values():
-            entry: dict[str, Any] = {
-                "source": split.source,
-                "rows": split.rows,
-                "examples": len(split),
-                "skipped": [list(item) for item in split.skipped],
-                "content": split.content_hash(),
-            }
-            if split.labels is not None:
-                entry["labels"] = _label_counts(split)
-            if tokenizer is not None:
-                encoded = tokenizer.encode_batch([s if len(s) == 2 else s[0] for s in split.sentences])
-                lengths = np.array([len(each.ids) for each in encoded])
-                entry["tokens"] = {
-                    "mean": round(float(lengths.mean()), 1),
-                    "p99": float(np.percentile(lengths, 99)),
-                    "longest": int(lengths.max()),
-                }
-            if split.name != "train":
-                entry["also_in_train"] = sum(_normal(s) in train for s in split.sentences)
-            found[f"{task_name}/{split.name}"] = entry
-    return found
-
-
-def _label_counts(split: Split) -> dict[str, Any]:
-    assert split.labels is not None
-    if split.task.kind == "regression":
-        return {"mean": round(float(split.labels.mean()), 4), "sd": round(float(split.labels.std()), 4)}
-    return {f"{value:g}": count for value, count in sorted(Counter(split.labels.tolist()).items())}
-
-
-def _normal(sentences: tuple[str, ...]) -> tuple[str, ...]:
+def normal(sentences: tuple[str, ...]) -> tuple[str, ...]:
     """Return sentences as they compare for duplicates: Unicode NFC, lower case, single spaces."""
     return tuple(" ".join(unicodedata.normalize("NFC", text).lower().split()) for text in sentences)
+
+
+def in_train(split: Split, train: Split) -> list[tuple[int, int]]:
+    """Return the positions of examples that are training examples too, each with the first of those."""
+    first: dict[tuple[str, ...], int] = {}
+    for position, sentences in enumerate(train.sentences):
+        first.setdefault(normal(sentences), position)
+    keys = [normal(sentences) for sentences in split.sentences]
+    return [(position, first[key]) for position, key in enumerate(keys) if key in first]
+
+
+def _strictly(splits: Mapping[str, Split]) -> list[str]:
+    """Return what is borne otherwise: rows left out, and examples of dev or test that are training examples too."""
+    problems = [
+        f"{split.source}:{line}: {why}; --strict-data leaves out no row"
+        for split in splits.values()
+        for line, why in split.skipped
+    ]
+    for split in splits.values():
+        if split.name != "train" and "train" in splits and (both := in_train(split, splits["train"])):
+            position, other = both[0]
+            problems.append(
+                f"{split.source}:{split.lines[position]}: {len(both)} of {len(split)} examples are training examples "
+                f"too (this one is line {splits['train'].lines[other]} there); --strict-data bears none"
+            )
+    return problems
+
+
+def _refuse_undefined(task: Task, split: str, labels: NDArray[np.float64] | None, source: str) -> None:
+    """Raise DataError where the metric has no value on these labels."""
+    if labels is not None and split != "train" and task.metric == "pearson" and np.ptp(labels) == 0:
+        raise DataError(
+            f"{source}: all {len(labels)} labels are {labels[0]:g}; Pearson's r, the metric of {task.name!r}, has no "
+            "value there"
+        )
 
 
 def _columns(path: Path, header: Sequence[str], task: Task, *, labelled: bool) -> list[int]:
@@ -224,7 +246,9 @@ def _columns(path: Path, header: Sequence[str], task: Task, *, labelled: bool) -
     missing = [name for name in wanted if name not in header]
     if missing:
         found = ", ".join(repr(name) for name in header) or "nothing"
-        raise DataError(f"{path}:1: no column {missing[0]!r}; found {found}; expected a tab-separated header")
+        near = get_close_matches(missing[0], [name for name in header if name not in wanted], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "expected a tab-separated header"
+        raise DataError(f"{path}:1: no column {missing[0]!r}; found {found}; {hint}")
     twice = [name for name in wanted if header.count(name) > 1]
     if twice:
         raise DataError(f"{path}:1: column {twice[0]!r} stands there twice")
@@ -241,39 +265,3 @@ def _label(text: str, task: Task, where: str) -> float:
         kind = "a number in" if task.kind == "regression" else "a whole number in"
         raise DataError(f"{where}: label {text!r} of task {task.name!r}; expected {kind} {task.low:g}..{task.high:g}")
     return value
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and cells of each row, the header first; every row as wide as the header."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        byte = error.object[error.start]
-        raise DataError(f"{path}:{line}: byte 0x{byte:02X} at offset {error.start} is not UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    csv.field_size_limit(CELL_LIMIT)
-    reader = csv.reader(_lines(text), delimiter="\t", strict=True)
-    line, width = 1, 0
-    try:
-        for cells in reader:
-            if "\0" in "".join(cells):
-                raise DataError(f"{path}:{line}: has a NUL byte")
-            if cells:
-                width = width or len(cells)
-                if len(cells) != width:
-                    raise DataError(f"{path}:{line}: {len(cells)} fields, the header has {width}; a tab too many?")
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}:{line}: {error}; a quote that is never closed, or a broken cell?") from error
-
-
-def _lines(text: str) -> Iterator[str]:
-    """Yield lines with their ends; unlike str.splitlines, U+2028 and its kin do not end one."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start) + 1 or len(text)
-        yield text[start:end]
-        start = end

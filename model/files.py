@@ -200,10 +200,12 @@ def _kind(path: Path) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and those above it that are missing, so that a power cut leaves them there too."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in reversed(missing):
+    """Create a folder and those above it that are missing, so that a power cut leaves them there too.
+
+    They are their owner's alone: who can write there writes our checkpoints, who can read there reads our data.
+    """
+    for path in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        path.mkdir(mode=0o700, exist_ok=True)
         flush_folder(path.parent)
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from model.data import DataError, Split, build_split
+from model.data import Split, build_split
 from model.encoder_files import MINILM_SHA256, WEIGHTS, EncoderError
 from model.files import sha256_of
+from model.table_file import DataError
 from model.tasks import Task
 
 Kind = Literal["model", "dataset"]

@@ -1,6 +1,14 @@
 """What ends a command with one clear line, and the exit code that each gives."""
 
+from collections.abc import Iterable
+
 DONE, FAILED, BAD_INPUT, TRIALS_FAILED, UNREACHABLE, RUNNING_ELSEWHERE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+
+ADVICE = "the same command goes on when that one ends, --name gives another sweep"
+"""What to do where a sweep is running already."""
+MAX_PROBLEMS = 20
+"""So many are told at once."""
 
 
 class SweepError(Exception):
@@ -19,3 +27,11 @@ class RunningElsewhereError(SweepError):
     """Another process drives this sweep."""
 
     exit_code = RUNNING_ELSEWHERE
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """Raise SweepError where there is a problem: a line each, up to MAX_PROBLEMS."""
+    found = list(dict.fromkeys(problems))
+    more = [f"and {len(found) - MAX_PROBLEMS} problems more"] if len(found) > MAX_PROBLEMS else []
+    if found:
+        raise SweepError("\n".join([*found[:MAX_PROBLEMS], *more]))

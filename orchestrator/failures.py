@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from model.data import DataError
 from model.encoder_files import EncoderError
+from model.table_file import DataError
 from model.training import DivergedError
+from orchestrator.redaction import redacted
 
 LONGEST_WAIT_S = 60.0
 PREEMPTED_WAIT_S = 10.0
@@ -107,11 +108,11 @@ def class_of(error: BaseException) -> Failure:
 
 
 def told(error: BaseException) -> str:
-    """Return an error in the words that a person reads: its own where it is ours, else with its type."""
+    """Return an error in words, without secrets: its own where it is ours, else with its type."""
     ours = isinstance(
         error, DivergedError | InfrastructureError | PreemptedError | InputChangedError | DataError | EncoderError
     )
-    return (str(error) if ours else f"{type(error).__name__}: {error}")[:2000]
+    return redacted(str(error) if ours else f"{type(error).__name__}: {error}")[:2000]
 
 
 def unforgiven(ends: Sequence[End], saved_by: int) -> End | None:

@@ -1,21 +1,19 @@
-"""One driver a sweep: a lock that the kernel frees on this machine, and a lease in the study's database over all."""
+"""One driver a sweep on this machine: a lock that the kernel frees. Over all machines it is orchestrator/lease.py."""
 
 import json
 import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from model.failpoints import DRIVER, reach
 from model.files import flush_folder, make_folder, write_json
-from orchestrator.errors import RunningElsewhereError
-from orchestrator.lease import ADVICE, FencedError, Lease, LeaseKeeper
+from orchestrator.errors import ADVICE, RunningElsewhereError
 from orchestrator.paths import SweepPaths
-from orchestrator.study import TrialStudy
 
 PROBE_S = 0.3
 """Seconds that a lock is waited for: longer than somebody's look whether it is held, and than a new holder takes to
@@ -64,36 +62,3 @@ def _acquired(paths: SweepPaths, advice: str) -> FileLock:
 
 def _holder(paths: SweepPaths) -> Path:
     return paths.lock.with_suffix(".holder")
-
-
-@contextmanager
-def leased(study: TrialStudy, advice: str = ADVICE) -> Iterator[LeaseKeeper]:
-    """Hold the sweep's lease, and let this process write to the study only while it does; call it within `hold`.
-
-    Raises RunningElsewhereError where another machine's driver has it, also in place of an error that comes of that.
-    """
-    lease = study.take_lease(advice)
-    reach("lease: taken", token=lease.token)
-    keeper = LeaseKeeper(lease)
-    try:
-        yield keeper
-    except Exception as error:
-        if (lost := _lost(lease)) is not None:
-            raise lost from error
-        raise
-    finally:
-        keeper.close()
-        with suppress(Exception):  # it ends by itself
-            lease.release()
-            reach("lease: released")
-
-
-def _lost(lease: Lease) -> FencedError | None:
-    """Return that the lease was lost, if it was: everything after that fails."""
-    try:
-        lease.renew()
-    except FencedError as lost:
-        return lost
-    except Exception:  # noqa: BLE001  (the database's own trouble says nothing about the lease)
-        return None
-    return None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import SweepError
-from orchestrator.hold import hold, leased
+from orchestrator.hold import hold
+from orchestrator.lease import leased
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, read_plan
 from orchestrator.study import TrialStudy

@@ -12,19 +12,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from orchestrator.errors import RunningElsewhereError, SweepError, UnreachableError
+from model.failpoints import reach
+from orchestrator.errors import ADVICE, RunningElsewhereError, SweepError, UnreachableError
+
+if TYPE_CHECKING:
+    from orchestrator.study import TrialStudy
 
 LOCK_WAIT_S = 1.0
 """How long a lease waits for the database's write lock, whatever the engine's own timeout."""
-ADVICE = "the same command goes on when that one ends, --name gives another sweep"
 _CLOCKS = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",  # to the millisecond
     "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)",  # now() is when we began to wait
@@ -255,3 +258,36 @@ def _local(seconds: float) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(getattr(error, "orig", error)).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def leased(study: "TrialStudy", advice: str = ADVICE) -> Iterator[LeaseKeeper]:
+    """Hold the sweep's lease, and let this process write to the study only while it does; call it within `hold`.
+
+    Raises RunningElsewhereError where another machine's driver has it, also in place of an error that comes of that.
+    """
+    lease = study.take_lease(advice)
+    reach("lease: taken", token=lease.token)
+    keeper = LeaseKeeper(lease)
+    try:
+        yield keeper
+    except Exception as error:
+        if (lost := _lost(lease)) is not None:
+            raise lost from error
+        raise
+    finally:
+        keeper.close()
+        with suppress(Exception):  # it ends by itself
+            lease.release()
+            reach("lease: released")
+
+
+def _lost(lease: Lease) -> FencedError | None:
+    """Return that the lease was lost, if it was: everything after that fails."""
+    try:
+        lease.renew()
+    except FencedError as lost:
+        return lost
+    except Exception:  # noqa: BLE001  (the database's own trouble says nothing about the lease)
+        return None
+    return None

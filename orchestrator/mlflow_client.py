@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 from orchestrator.errors import SweepError, UnreachableError
+from orchestrator.redaction import masked, redacted
 
 ANSWER_S = 8.0
 """Seconds in which a server has to give a first sign of life."""
@@ -59,6 +60,24 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(uri, registry_uri=uri)
 
 
+def require_store(uri: str) -> None:
+    """Raise UnreachableError with one line where a store cannot be used: nobody answers, or it wants something else."""
+    try:
+        require_answer(uri)
+        connect(uri).search_experiments(max_results=1)
+    except Exception as error:
+        text = first_line(error)
+        if re.search(r"\b(401|403)\b|[Uu]nauthori[sz]ed|not authenticated|[Pp]ermission denied", str(error)):
+            advice = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            raise UnreachableError(f"MLflow at {masked(uri)} refuses us ({text}); {advice}") from error
+        if "out-of-date database schema" in str(error):
+            raise UnreachableError(
+                f"MLflow at {masked(uri)}: the database is of another MLflow ({mlflow.__version__} is here); "
+                f"back it up, then: mlflow db upgrade {masked(uri)}"
+            ) from error
+        raise UnreachableError(f"MLflow at {masked(uri)} does not answer: {text}") from error
+
+
 def fetch_model(name: str, uri: str, target: Path) -> Path:
     """Return a folder with the files of a registered model, NAME@ALIAS or NAME/VERSION. Raises SweepError."""
     client = connect(uri)
@@ -75,11 +94,6 @@ def fetch_model(name: str, uri: str, target: Path) -> Path:
         raise SweepError(f"model {name!r} not found in MLflow at {masked(uri)}; there are: {there}") from error
 
 
-def masked(text: str) -> str:
-    """Return a text with the user and password of every URI in it taken out."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
-
-
 def first_line(error: BaseException) -> str:
-    """Return an error in one line, without passwords."""
-    return masked((str(error) or type(error).__name__).strip().splitlines()[0][:300])
+    """Return an error in one line, without secrets."""
+    return redacted((str(error) or type(error).__name__).strip().splitlines()[0][:300])

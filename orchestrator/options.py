@@ -1,6 +1,7 @@
 """What several commands have in common: options, and how an error reaches the person."""
 
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.errors import BAD_INPUT, FAILED, SweepError
+from orchestrator.redaction import guard_logs, redacted
 
 STORED_MODEL = "NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder."
 
@@ -20,22 +22,24 @@ Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks in place of one
 
 @contextmanager
 def one_line_errors(*, debug: bool, mendable: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn an error into lines on standard error and an exit code; `debug` lets it pass.
+    """Turn an error into lines on standard error and an exit code, without secrets; `debug` shows the traceback too.
 
     SweepError and what is `mendable` is for the person, and stands there as it is; of any other error, its type too.
     """
+    guard_logs()
     try:
         yield
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
-        if debug:
-            raise
         if isinstance(error, (SweepError, *mendable)):
             lines, code = str(error).split("\n"), BAD_INPUT
         else:
             lines, code = [f"{type(error).__name__}: {error}; --debug shows the traceback"], FAILED
         from orchestrator.console import say
 
-        say("\n".join(line if line.startswith(" ") else f"error: {line}" for line in lines), to=sys.stderr)
+        if debug:
+            say(redacted(traceback.format_exc().rstrip()), to=sys.stderr)
+        told = "\n".join(line if line.startswith(" ") else f"error: {line}" for line in lines)
+        say(redacted(told), to=sys.stderr)
         raise typer.Exit(error.exit_code if isinstance(error, SweepError) else code) from error

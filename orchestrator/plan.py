@@ -7,52 +7,29 @@ import json
 import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from model.config import (
     CONFIG_VERSION,
-    ConfigError,
     TrialConfig,
-    check_against,
     config_from_dict,
     config_to_dict,
     encoding_of,
     flatten,
     loss_of,
-    with_settings,
 )
-from model.data import Corpus, DataError, load_corpus
-from model.encoder_files import EncoderError, EncoderSource, find_encoder
+from model.data import Corpus
+from model.encoder_files import EncoderSource
 from model.files import write_json
-from model.tasks import TASKS, Task
+from model.tasks import Task
 from orchestrator.errors import SweepError
+from orchestrator.inspection import Inspected
 from orchestrator.resources import Machine, share_out, too_large
-from orchestrator.spec import LoadedSweep
 
 PLAN_VERSION = 3
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The command line's say, already merged with the profile's."""
-
-    name: str
-    profile: str
-    encoder: str
-    data: str
-    profile_settings: Mapping[str, Any]
-    """Hold where the file neither varies the field nor gives it a value other than the default."""
-    settings: Mapping[str, Any]
-    """Hold everywhere; a field that the sweep varies is an error."""
-    trials: int | None
-    max_dev_examples: int | None
-    seed: int
-    gpus_per_trial: float | None
-    cpus_per_trial: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,44 +85,31 @@ class Draft:
     corpus: Corpus
 
 
-def draft(loaded: LoadedSweep, options: Options, machine: Machine) -> Draft:
-    """Return the plan that a file and a command line mean. Raises SweepError with all problems found."""
-    problems: list[str] = []
-    configs, baseline, varies, settings = _configs(loaded, options, problems)
-    encoder = _attempt(lambda: find_encoder(options.encoder), problems)
-    names = list(dict.fromkeys(name for config in [*configs, baseline] for name in config.tasks))
-    known = [TASKS[name] for name in names if name in TASKS]
-    corpus = _attempt(lambda: load_corpus(options.data, known), problems)
-    if encoder is not None:
-        for config in [*configs, baseline]:
-            shape = encoder.config
-            found = check_against(
-                config, layers=shape.num_hidden_layers, positions=shape.max_position_embeddings, tasks=TASKS
-            )
-            problems += [f"{loaded.path}: {problem}" for problem in found]
-    if options.trials is not None and loaded.sweep.configs:
-        problems.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
-    problems += too_large(machine, cpus_per_trial=options.cpus_per_trial, gpus_per_trial=options.gpus_per_trial)
-    if problems or encoder is None or corpus is None:
-        raise SweepError("\n".join(list(dict.fromkeys(problems))[:20]))
-    total = len(configs) if loaded.sweep.configs else options.trials or loaded.sweep.trials
-    share = share_out(machine, total, cpus_per_trial=options.cpus_per_trial, gpus_per_trial=options.gpus_per_trial)
+def draft(inspected: Inspected, machine: Machine) -> Draft:
+    """Return the plan of what was inspected. Raises SweepError where it asks for more than the machine has."""
+    options, sweep = inspected.options, inspected.loaded.sweep
+    asked = {"cpus_per_trial": options.cpus_per_trial, "gpus_per_trial": options.gpus_per_trial}
+    if wrong := too_large(machine, **asked):
+        raise SweepError("\n".join(wrong))
+    configs, encoder, corpus = inspected.configs, inspected.encoder, inspected.corpus
+    total = len(configs) if sweep.configs else options.trials or sweep.trials
+    share = share_out(machine, total, **asked)
     plan = Plan(
         version=PLAN_VERSION * 100 + CONFIG_VERSION,
         sweep_id=uuid.uuid4().hex,
         name=options.name,
-        question=loaded.sweep.question,
+        question=sweep.question,
         profile=options.profile,
-        configs=[config_to_dict(config) for config in configs] if loaded.sweep.configs else [],
-        baseline=config_to_dict(baseline),
-        space_code=loaded.code_sha256 if loaded.sweep.space else None,
-        sampler=loaded.sweep.sampler,
-        early_stopping=asdict(loaded.sweep.early_stopping) if loaded.sweep.early_stopping else None,
+        configs=[config_to_dict(config) for config in configs] if sweep.configs else [],
+        baseline=config_to_dict(inspected.baseline),
+        space_code=inspected.loaded.code_sha256 if sweep.space else None,
+        sampler=sweep.sampler,
+        early_stopping=asdict(sweep.early_stopping) if sweep.early_stopping else None,
         trials=total,
         seed=options.seed,
-        varies=varies,
-        settings=settings,
-        tasks=[task.to_dict() for task in known],
+        varies=inspected.varies,
+        settings=inspected.settings,
+        tasks=[task.to_dict() for task in inspected.tasks],
         encoder={**encoder.identity(), "given": _given(encoder, options.encoder), "revision": encoder.revision},
         data={
             "source": _absolute(options.data),
@@ -241,58 +205,6 @@ def _leaves(path: str, value: Any) -> dict[str, Any]:
     else:
         return {path: value}
     return {leaf: v for key, inner in items for leaf, v in _leaves(key, inner).items()}
-
-
-def _configs(
-    loaded: LoadedSweep, options: Options, problems: list[str]
-) -> tuple[list[TrialConfig], TrialConfig, list[str], dict[str, Any]]:
-    """Return the configs (or probes of the space) with the settings applied, the fields that vary, the settings."""
-    sweep = loaded.sweep
-    raw = list(sweep.configs)
-    if sweep.space:
-        from orchestrator.study import probe
-
-        raw = probe(sweep.space, loaded.path)
-    varies = varying(raw)
-    usual = flatten(config_to_dict(TrialConfig()))
-    own = [flatten(config_to_dict(config)) for config in (*raw, sweep.baseline)]
-    held = {
-        path: value
-        for path, value in options.profile_settings.items()
-        if path not in varies and all(values[path] == usual[path] for values in own)
-    }
-    problems += [
-        f"{loaded.path}: {path} varies in this sweep; --set {path} would make its configs alike"
-        for path in options.settings
-        if _touches(path, varies)
-    ]
-    settings = {**held, **{path: v for path, v in options.settings.items() if not _touches(path, varies)}}
-    try:
-        configs = [with_settings(config, settings) for config in raw]
-        return configs, with_settings(sweep.baseline, settings), varies, settings
-    except ConfigError as error:
-        problems.append(str(error))
-        return raw, sweep.baseline, varies, settings
-
-
-def _touches(path: str, varies: Sequence[str]) -> bool:
-    """Return whether setting a field, or the group that it is, sets one that varies."""
-    return any(f"{varied}.".startswith(f"{path}.") for varied in varies)
-
-
-def varying(configs: Sequence[TrialConfig]) -> list[str]:
-    """Return the dotted fields in which the configs differ, in the fields' order."""
-    flat = [flatten(config_to_dict(config)) for config in configs]
-    paths = dict.fromkeys(path for values in flat for path in values)
-    return [path for path in paths if any(values.get(path) != flat[0].get(path) for values in flat)]
-
-
-def _attempt(action: Callable[[], T], problems: list[str]) -> T | None:
-    try:
-        return action()
-    except (EncoderError, DataError) as error:
-        problems += str(error).split("\n")
-        return None
 
 
 def _given(encoder: EncoderSource, asked: str) -> str:

@@ -39,9 +39,10 @@ def _predict(folder: Path, data: str | None, out: Path, encoder: str | None, run
     import torch
 
     from model.checkpoint import load_model, open_checkpoint
-    from model.data import SAMPLE, DataError, Split, load_split
+    from model.data import SAMPLE, Split, load_split
     from model.evaluation import Examples
     from model.predictions import prediction_path, write_predictions
+    from model.table_file import DataError
     from model.training import tokenized
     from orchestrator.stored import encoder_for
 

@@ -83,7 +83,7 @@ def connect(address: str) -> Machine:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
-            raise UnreachableError(f"Ray at {address} refused: {str(error).splitlines()[0]}") from error
+            raise UnreachableError(f"Ray at {address} refused: {' '.join(str(error).split())[:500]}") from error
     found = ray.cluster_resources()
     return Machine(int(found.get("CPU", 0)), found.get("GPU", 0.0), f"Ray at {address}")
 

@@ -8,6 +8,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from model.failpoints import reach
 from orchestrator.driver import Driver
 from orchestrator.failures import Failure
+from orchestrator.redaction import redacted
 from orchestrator.searcher import StudySearcher
 
 DEATHS = {
@@ -65,4 +66,4 @@ def death(text: str) -> tuple[Failure, str]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if any(word in line for words in DEATHS.values() for word in words)]
     telling = telling or [line for line in lines if "exit detail" in line or "exit type" in line] or lines[-1:]
-    return failure, (telling[0] if telling else "Ray says nothing about it")[:500]
+    return failure, redacted(telling[0] if telling else "Ray says nothing about it")[:500]

@@ -25,6 +25,7 @@ import typer
 
 from orchestrator import paths
 from orchestrator.errors import BAD_INPUT, UNREACHABLE
+from orchestrator.redaction import masked, redacted
 from orchestrator.view import VIEW_TAG, leaderboard_url
 
 HOST = "127.0.0.1"
@@ -205,7 +206,7 @@ def _print_links(ui_base: str) -> None:
     try:
         links = view_links(ui_base)
     except (OSError, ValueError) as error:
-        _fail(f"no answer from MLflow at {_without_password(ui_base)}: {error}", UNREACHABLE)
+        _fail(f"no answer from MLflow at {masked(ui_base)}: {error}", UNREACHABLE)
     width = max(map(len, links), default=0)
     for name, link in links.items():
         print(f"{name:{width}}  {link}", flush=True)
@@ -241,15 +242,9 @@ def _last_words(log: Path) -> str:
     return f": {last[0]} (all of it: {log})" if last else f" and said nothing (log: {log})"
 
 
-def _without_password(uri: str) -> str:
-    """Return the URI without its user and password."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
 def _fail(message: str, code: int) -> NoReturn:
     """End the program with one line on stderr."""
-    print(message, file=sys.stderr)
+    print(redacted(message), file=sys.stderr)
     raise typer.Exit(code)
 
 

@@ -5,14 +5,14 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
-from model.data import report as data_report
+from model.data_report import report as data_report
 from model.encoder_store import keep_encoder
 from model.failpoints import reach
 from model.files import flush_folder, write_json
@@ -21,50 +21,23 @@ from orchestrator.console import console as console_for
 from orchestrator.console import say
 from orchestrator.driver import Driver
 from orchestrator.errors import SweepError
-from orchestrator.hold import hold, leased, refuse_if_held
+from orchestrator.hold import hold
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
-from orchestrator.lease import LeaseKeeper
-from orchestrator.mlflow_client import first_line
-from orchestrator.paths import SweepPaths
-from orchestrator.plan import Draft, Options, Plan, concurrency, draft, settle
+from orchestrator.lease import LeaseKeeper, leased
+from orchestrator.mlflow_client import first_line, require_store
+from orchestrator.paths import SweepPaths, tracking_uri
+from orchestrator.plan import Draft, Plan, concurrency, draft, settle
+from orchestrator.preflight import Checked, inspect_for
 from orchestrator.profiles import choose
 from orchestrator.progress import Progress, mode_for
+from orchestrator.request import Request
 from orchestrator.resources import Machine, too_large
 from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
-from orchestrator.spec import LoadedSweep, load_sweep
+from orchestrator.spec import LoadedSweep
 from orchestrator.study import TrialStudy
 from orchestrator.tracking import Projection, ProjectionThread, require_same_store
 from orchestrator.trial import Execution, run_trial
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The command line, parsed."""
-
-    file: Path
-    name: str
-    profile: Literal["auto", "laptop", "study"]
-    data: str | None
-    encoder: str | None
-    settings: Mapping[str, Any]
-    trials: int | None
-    max_dev_examples: int | None
-    seed: int
-    new: bool
-    out: Path
-    tracking_uri: str | None
-    address: str | None
-    gpus_per_trial: float | None
-    cpus_per_trial: float | None
-    concurrent: int | None
-    prefix_cache_gb: float
-    hang_after: float
-    keep_checkpoints: int
-    dry_run: bool
-    local: bool
-    as_json: bool
-    quiet: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,56 +68,46 @@ class OpenSweep:
     """So many trials."""
 
 
-def run(request: Request) -> int:
-    """Do what the command line asks for; return the exit code. Raises SweepError for the person's errors."""
-    loaded = load_sweep(request.file)
+def run(checked: Checked) -> int:
+    """Do what was asked for and found in order; return the exit code. Raises SweepError for the person's errors."""
+    request = checked.request
     console = console_for(stderr=request.as_json, quiet=request.quiet)
     with Signals() as signals:
         try:
-            return _run(request, loaded, console, signals)
+            return _run(checked, console, signals)
         except (KeyboardInterrupt, SystemExit):  # ray.init answers a signal by its own handler, which raises the latter
             if not signals.asked:
                 raise
             return _stopped(console)
 
 
-def _run(request: Request, loaded: LoadedSweep, console: Console, signals: Signals) -> int:
+def _run(checked: Checked, console: Console, signals: Signals) -> int:
     """Plan the sweep; show it, or hold its name and run it."""
-    if request.address:
-        ray_environment.prepare(request.out.resolve(), request.address)
+    request = checked.request
     paths = SweepPaths(request.out.resolve(), request.name)
-    if not request.dry_run:
-        refuse_if_held(paths)  # at once: what follows takes a while
+    if request.address:
+        ray_environment.prepare(paths.out, request.address)
     machine = _machine(request.address)
     signals.take()
     profile, why = choose(request.profile, machine.gpus)
-    options = Options(
-        name=request.name,
-        profile=profile.name,
-        encoder=request.encoder or profile.encoder,
-        data=request.data or profile.data,
-        profile_settings=profile.settings,
-        settings=request.settings,
-        trials=request.trials,
-        max_dev_examples=request.max_dev_examples,
-        seed=request.seed,
-        gpus_per_trial=request.gpus_per_trial,
-        cpus_per_trial=request.cpus_per_trial,
-    )
-    drafted = draft(loaded, options, machine)
+    inspected = checked.inspected
+    if inspected is None or inspected.options.profile != profile.name:
+        inspected = inspect_for(request, checked.loaded, machine.gpus)
+    drafted = draft(inspected, machine)
     if request.dry_run:
         at_once = concurrency(drafted.plan, machine, request.concurrent)
         console.print(show.header(drafted.plan, machine, at_once, why), soft_wrap=True)
-        kept, cache_limit = request.keep_checkpoints, _cache_bytes(request)
+        kept, cache_limit = request.keep_checkpoints, request.cache_bytes
         show.dry_run(console, drafted, paths, at_once, keep=kept, cache_limit=cache_limit)
         return errors.DONE
+    _require_tracking(request, paths)
     if not request.address:  # writes a token under OUT: not before everything given is known to be right
         ray_environment.prepare(paths.out, None)
     with hold(paths):
         return _drive(
             Command(
                 request=request,
-                loaded=loaded,
+                loaded=checked.loaded,
                 machine=machine,
                 why=why,
                 drafted=drafted,
@@ -221,7 +184,7 @@ def _run_trials(sweep: OpenSweep) -> str | None:
         lease.on_lost = driver.stop
         if lease.lost is not None:
             driver.stop(lease.lost)
-        execution = Execution(_cache_bytes(request), hang_s=request.hang_after)
+        execution = Execution(request.cache_bytes, hang_s=request.hang_after)
         try:
             if request.local:
                 _run_first(driver, plan, paths, execution)
@@ -283,6 +246,14 @@ def _refuse_other_resources(plan: Plan, machine: Machine, cpus_per_trial: float 
         raise SweepError("\n".join(wrong) + "\n--new puts the sweep aside and settles it for this machine")
 
 
+def _require_tracking(request: Request, paths: SweepPaths) -> None:
+    """Raise UnreachableError where MLflow is not there; a database that does not exist yet will be created."""
+    uri = request.tracking_uri or tracking_uri(paths.out)
+    file = uri.removeprefix("sqlite:///")
+    if file == uri or Path(file).exists():
+        require_store(uri)
+
+
 def _attempt(action: Callable[[], object]) -> str | None:
     """Do what talks to MLflow; return what went wrong, which costs the sweep nothing."""
     try:
@@ -290,10 +261,6 @@ def _attempt(action: Callable[[], object]) -> str | None:
     except Exception as error:  # noqa: BLE001  (whatever MLflow raises)
         return first_line(error)
     return None
-
-
-def _cache_bytes(request: Request) -> int:
-    return int(request.prefix_cache_gb * 1e9)
 
 
 def _machine(address: str | None) -> Machine:

@@ -9,21 +9,22 @@ from rich.console import Console
 from rich.table import Table
 
 from model.config import TrialConfig, config_to_dict, flatten
-from model.data import Corpus, DataError, load_corpus
+from model.data import Corpus, load_corpus
 from model.encoder_config import BERT_BASE, EncoderConfig
 from model.encoder_files import MINILM_SHA256
 from model.files import size_text
 from model.sizes import parameter_counts
+from model.table_file import DataError
 from model.tasks import majority_scores, overall_score
+from orchestrator.disk import BYTES_A_PARAMETER, checkpoint_bytes
 from orchestrator.estimate import prefix_cache_sizes
-from orchestrator.mlflow_client import masked
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, shown
 from orchestrator.progress import clock_text, value_text
+from orchestrator.redaction import masked
 from orchestrator.resources import Machine
 from orchestrator.tables import Fitting, titles
 
-BYTES_A_PARAMETER = 4
 MINILM_NOTE = (
     "The packaged MiniLM shows and tests the system; it was trained on Quora's pairs, among others. "
     "Its scores are no claim about the study."
@@ -93,14 +94,11 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths, at_once: int, *, 
             "baseline" if config_to_dict(config) == plan.baseline else "",
         )
     console.print(table)
-    largest = max(trains for _, trains in counts)
-    # Of a trial that is kept, the best-dev checkpoint lies in its folder and in MLflow; while one runs, two states
-    # with AdamW's two moments lie there too.
-    each, kept = largest * BYTES_A_PARAMETER, min(plan.trials, keep)
-    running = at_once * 2 * 3 * each
+    each, kept = max(trains for _, trains in counts) * BYTES_A_PARAMETER, min(plan.trials, keep)
+    parts = [size for _, size in checkpoint_bytes(each, trials=plan.trials, at_once=at_once, keep=keep)]
     console.print(
-        f"  checkpoints: {kept} kept x {size_text(each)}, as much again in MLflow, {size_text(running)} while "
-        f"{at_once} run{'s' * (at_once == 1)}; {size_text(2 * kept * each + running)} in all",
+        f"  checkpoints: {kept} kept x {size_text(each)}, as much again in MLflow, {size_text(parts[1])} while "
+        f"{at_once} run{'s' * (at_once == 1)}; {size_text(sum(parts))} in all",
         soft_wrap=True,
     )
     console.print(f"  frozen layers' cache: {_cache(listed, draft, cache_limit)} · out {paths.root}", soft_wrap=True)

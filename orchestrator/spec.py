@@ -7,6 +7,8 @@ from the checkout that runs it, in the driver alone; workers get plain dicts.
 
 import ast
 import hashlib
+import os
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -20,12 +22,15 @@ from pydantic import ValidationError
 from model.config import TrialConfig, explain
 from orchestrator.errors import SweepError
 from orchestrator.halving import Halving
+from orchestrator.limits import TimeLimitError, time_limit
 
 if TYPE_CHECKING:
     import optuna
 
 Sampler = Literal["tpe", "random"]
 Space = Callable[["optuna.Trial"], TrialConfig]
+LOAD_S = 30.0
+"""Seconds that a file may take to load."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +82,17 @@ class LoadedSweep:
     sweep: Sweep
     code_sha256: str
     """Hash of the file's code; comments, docstrings and layout do not enter."""
+    line: int = 1
+    """Where SWEEP is defined."""
 
 
 def load_sweep(path: Path) -> LoadedSweep:
-    """Return the sweep that a file defines. Raises SweepError with FILE:LINE."""
+    """Return the sweep that a file defines. Raises SweepError with FILE:LINE.
+
+    The file is code, and runs as whoever loads it: one that others may write to is refused.
+    """
     try:
+        _refuse_others_code(path)
         tree = ast.parse(path.read_text(encoding="utf-8-sig"), str(path))
         # Compiled from the text that is hashed: never from a __pycache__ of an earlier one, and none is left behind.
         code = compile(tree, str(path), "exec")
@@ -93,11 +104,19 @@ def load_sweep(path: Path) -> LoadedSweep:
         raise SweepError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start})") from error
     except OSError as error:
         raise SweepError(f"{path}: {error.strerror}; {known_sweeps(path.parent)}") from error
+    lines = [node.lineno for node in tree.body if _defines_sweep(node)]
+    if len(lines) > 1:
+        raise SweepError(f"{path}:{lines[1]}: defines SWEEP again, after line {lines[0]}; a file has one")
     module = ModuleType(f"search_space_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their module up there
     try:
-        exec(code, vars(module))  # noqa: S102  (a search space is code: the person's own)
+        with time_limit(LOAD_S):
+            exec(code, vars(module))  # noqa: S102  (a search space is code: the person's own)
+    except TimeLimitError as error:
+        raise SweepError(
+            f"{path}:{_line(error, path)}: still loading after {LOAD_S:.0f} s; a search space only says what varies"
+        ) from error
     except ValidationError as error:
         raise SweepError(f"{path}:{_line(error, path)}: {'; '.join(explain(error))}") from error
     except (Exception, SystemExit) as error:
@@ -108,7 +127,7 @@ def load_sweep(path: Path) -> LoadedSweep:
         found = ", ".join(name for name in vars(module) if not name.startswith("_")) or "nothing"
         what = "defines no SWEEP" if sweep is None else f"defines SWEEP as a {type(sweep).__name__}"
         raise SweepError(f"{path}: {what}; expected SWEEP = Sweep(...); it has {found}")
-    return LoadedSweep(path, sweep, _code_sha256(tree))
+    return LoadedSweep(path, sweep, _code_sha256(tree), lines[0] if lines else 1)
 
 
 def known_sweeps(folder: Path) -> str:
@@ -123,6 +142,26 @@ def question_of(path: Path) -> str:
         return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8-sig"))) or "").partition("\n")[0]
     except (SyntaxError, OSError, UnicodeDecodeError):
         return "cannot be read"
+
+
+def _refuse_others_code(path: Path) -> None:
+    """Raise SweepError where the file is another user's, or writable by everybody.
+
+    Root's files are trusted, and those of whoever owns this package: in a container that is often not the user.
+    """
+    found = path.stat()
+    if found.st_mode & stat.S_IWOTH:
+        mode = stat.S_IMODE(found.st_mode)
+        raise SweepError(f"{path}: anybody may write to it (mode {mode:o}), and it is code; chmod o-w {path}")
+    if found.st_uid not in {os.getuid(), 0, Path(__file__).stat().st_uid}:
+        raise SweepError(
+            f"{path}: belongs to another user (uid {found.st_uid}), and it is code; copy it, then it is yours"
+        )
+
+
+def _defines_sweep(node: ast.stmt) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return any(isinstance(target, ast.Name) and target.id == "SWEEP" for target in targets)
 
 
 def _line(error: BaseException, path: Path) -> int:

@@ -20,15 +20,14 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import ValidationError
 
-from model.config import TrialConfig, config_from_dict, config_to_dict, explain, flatten, with_settings
+from model.config import TrialConfig, config_from_dict, config_to_dict, flatten, with_settings
 from model.failpoints import reach
 from model.files import make_folder
-from orchestrator.errors import SweepError
 from orchestrator.halving import Halving
 from orchestrator.lease import FencedError, Holder, Lease
-from orchestrator.plan import Plan, varying
+from orchestrator.plan import Plan
+from orchestrator.redaction import redacted
 from orchestrator.spec import Space
 
 Ended = Literal["completed", "pruned", "failed"]
@@ -39,8 +38,6 @@ _STATES: dict[TrialState, Ended] = {
 }
 LEASE_S = 30.0
 """Seconds after which the lease of a driver that says nothing, on another machine, may be taken."""
-PROBES = 64
-"""Points of a space that are built before a sweep starts, to see what varies and that all are valid."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -103,7 +100,7 @@ class TrialStudy:
                 return self._hand_out(trial)
             except SpaceError as error:
                 # It would fail there for every driver to come: such a point is a failed trial.
-                trial.set_user_attr("error", str(error))
+                trial.set_user_attr("error", redacted(str(error)))
                 trial.set_user_attr("config", self._plan.baseline)
                 self.end(trial.number, "failed", failure="space")
         return None
@@ -265,27 +262,6 @@ class ListSampler(BaseSampler):
         """Return the value of the trial's config."""
         del study, param_distribution
         return _choice(self._configs[trial.number].get(param_name))
-
-
-def probe(space: Space, path: Path) -> list[TrialConfig]:
-    """Return configs of random points of a space. Raises SweepError where it yields something else."""
-    study = optuna.create_study(sampler=RandomSampler(seed=0))
-    configs = []
-    for _ in range(PROBES):
-        trial = study.ask()
-        try:
-            config = space(trial)
-        except ValidationError as error:
-            raise SweepError(f"{path}: the space fails at {trial.params}: {'; '.join(explain(error))}") from error
-        except (Exception, SystemExit) as error:
-            text = f"{type(error).__name__}: {error}"
-            raise SweepError(f"{path}: the space fails at {trial.params}: {text}") from error
-        if not isinstance(config, TrialConfig):
-            raise SweepError(f"{path}: the space returns a {type(config).__name__}; expected a TrialConfig")
-        configs.append(config)
-    if not varying(configs):
-        raise SweepError(f"{path}: nothing varies in the space; expected trial.suggest_...")
-    return configs
 
 
 def _choice(value: Any) -> Any:

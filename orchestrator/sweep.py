@@ -64,6 +64,9 @@ def sweep(
         int | None,
         typer.Option(min=0, max=2**32 - 1, help="Of every trial, and of the sampler; the file's own, and 0."),
     ] = None,
+    strict_data: Annotated[
+        bool, typer.Option("--strict-data", help="No row may be left out, no dev example be a training example too.")
+    ] = False,
     debug: Debug = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run; start nothing.")] = False,
     local: Annotated[bool, typer.Option("--local", help="The first trial in this process, for a debugger.")] = False,
@@ -79,17 +82,21 @@ def sweep(
         path = _search_space(file)
         values = {"epochs": epochs, "max_train_examples": max_train_examples, "seed": seed}
         settings = {key: value for key, value in values.items() if value is not None} | _settings(set_ or [])
-        from orchestrator.session import Request, run
+        from orchestrator.preflight import preflight
+        from orchestrator.request import Request
 
         request = Request(
             file=path, name=_name(name or path.stem), profile=profile.value, data=data, encoder=encoder,
             settings=settings, trials=trials, max_dev_examples=max_dev_examples, seed=seed or 0, new=new, out=_out(out),
             tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
             cpus_per_trial=cpus_per_trial, concurrent=concurrent,
-            prefix_cache_gb=prefix_cache_gb, hang_after=hang_after, keep_checkpoints=keep_checkpoints, dry_run=dry_run,
-            local=local, as_json=as_json, quiet=quiet,
+            prefix_cache_gb=prefix_cache_gb, hang_after=hang_after, keep_checkpoints=keep_checkpoints,
+            strict_data=strict_data, dry_run=dry_run, local=local, as_json=as_json, quiet=quiet,
         )  # fmt: skip
-        raise typer.Exit(run(request))
+        checked = preflight(request)
+        from orchestrator.session import run  # torch, Ray, MLflow: seconds, and only for what is in order
+
+        raise typer.Exit(run(checked))
 
 
 def _search_space(file: Path | None) -> Path:

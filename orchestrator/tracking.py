@@ -15,7 +15,6 @@ from typing import Any
 from orchestrator.mlflow_client import (  # sets what MLflow reads when it is imported
     connect,
     first_line,
-    masked,
     require_answer,
 )
 
@@ -30,6 +29,7 @@ from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.leaderboard import TrialRecord, leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
+from orchestrator.redaction import masked
 from orchestrator.registry import ModelRegistry
 from orchestrator.retention import kept_trials
 from orchestrator.view import DEFAULT_UI, ViewColumns, leaderboard_url, view_tag

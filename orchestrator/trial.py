@@ -26,6 +26,7 @@ from orchestrator.failures import FORGIVEN, Failure, InfrastructureError, Preemp
 from orchestrator.material import Material, depths_alike, examples_of, material_of
 from orchestrator.paths import SweepPaths, best_folder, state_folder
 from orchestrator.plan import Plan
+from orchestrator.redaction import redacted
 from orchestrator.trial_files import STARTED, failed, latest_state, prune, read_verdict, write_end, write_verdict
 
 PREFIX_REPORTS_S = 2.0
@@ -164,7 +165,7 @@ class _Run:
         """Write down how an error ended the attempt, or the trial; return what is to be said of an attempt's end."""
         failure, said = class_of(error), told(error)
         try:
-            write_text(self.folder.error, "".join(traceback.format_exception(error)))
+            write_text(self.folder.error, redacted("".join(traceback.format_exception(error))))
             if FORGIVEN[failure] == 0:
                 write_verdict(self.folder, failed(failure, said, self.history))
             else:

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOORS = {
     "ray": {"runner.py", "searcher.py", "scheduler.py", "worker.py"},
-    "optuna": {"study.py", "spec.py"},
+    "optuna": {"study.py", "spec.py", "probing.py"},
     "mlflow": {"mlflow_client.py", "tracking.py", "registry.py", "serve.py"},
 }
 """The files of orchestrator/ that may import each; also inside functions."""
@@ -158,6 +158,11 @@ def test_imports_keep_to_the_arrows():
 def test_the_command_line_imports_nothing_heavy_at_its_start():
     """Neither orchestrator/sweep.py nor what it imports at its start imports torch, ray, mlflow or optuna."""
     assert heavy_at_start(ROOT, Path("orchestrator/sweep.py")) == []
+
+
+def test_the_preflight_imports_nothing_heavy():
+    """What is wrong with a sweep is told without torch, Ray and MLflow, and without Optuna where it is a list."""
+    assert heavy_at_start(ROOT, Path("orchestrator/preflight.py")) == []
 
 
 def test_every_door_is_a_file_that_stands():

@@ -14,8 +14,9 @@ from model.frozen_prefix import FrozenPrefix
 from model.prefix_cache import PrefixCache
 from model.tokens import _read
 from model.training import prepare
+from orchestrator.inspection import Options, inspect
 from orchestrator.paths import SweepPaths, TrialPaths
-from orchestrator.plan import Options, draft
+from orchestrator.plan import draft
 from orchestrator.resources import Machine
 from orchestrator.spec import LoadedSweep, Sweep
 from orchestrator.trial import Execution, run_trial
@@ -99,7 +100,7 @@ def settled(data, encoder):
         name="tiny", profile="laptop", encoder=str(encoder), data=str(data), profile_settings={}, settings={},
         trials=None, max_dev_examples=None, seed=0, gpus_per_trial=None, cpus_per_trial=1.0,
     )  # fmt: skip
-    return draft(loaded, options, Machine(2, 0.0, "a test's machine"))
+    return draft(inspect(loaded, options), Machine(2, 0.0, "a test's machine"))
 
 
 def attempt(plan, paths, report_s):

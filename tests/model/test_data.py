@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.data import CELL_LIMIT, DataError, Split, find_file, load_corpus, read_split, report
+from model.data import Split, find_file, load_corpus, read_split
+from model.data_report import report
+from model.table_file import CELL_LIMIT, DataError
 from model.tasks import TASKS
 
 SENTIMENT, PARAPHRASE, SIMILARITY = TASKS["sentiment"], TASKS["paraphrase"], TASKS["similarity"]
@@ -241,7 +243,7 @@ def test_a_bare_carriage_return_outside_quotes_is_refused(refusal):
 def test_a_cell_beyond_the_limit_is_refused_and_one_at_the_limit_is_read(read, refusal):
     """A cell of a hundred thousand characters is the longest."""
     assert len(read(HEADER + row("x" * CELL_LIMIT)).sentences[0][0]) == CELL_LIMIT
-    assert refusal(HEADER + row("x" * (CELL_LIMIT + 1))).startswith(":2: field larger")
+    assert refusal(HEADER + row("x" * (CELL_LIMIT + 1))).startswith(":2: a cell of over 100,000 characters")
 
 
 def test_skipped_rows_are_counted_and_named_by_line(read):
@@ -320,7 +322,15 @@ def test_a_cap_depends_on_the_sentences_not_on_their_order(numbers, data):
     """A smaller cap takes part of what a larger one takes, and a file in another order gives the same."""
     label = np.zeros(len(numbers))
     whole = Split(
-        SENTIMENT, "train", tuple(map(str, numbers)), tuple((f"text {n}",) for n in numbers), label, "", "", 0
+        SENTIMENT,
+        "train",
+        tuple(map(str, numbers)),
+        tuple((f"text {n}",) for n in numbers),
+        label,
+        "",
+        "",
+        0,
+        np.arange(len(numbers)),
     )
     order = data.draw(st.permutations(range(len(numbers))))
     moved = replace(whole, sentences=tuple(whole.sentences[i] for i in order))

@@ -20,9 +20,9 @@ from huggingface_hub import constants
 from pyarrow import parquet
 
 import model.hub
-from model.data import DataError
 from model.encoder_files import EncoderError, check_folder, find_encoder
 from model.hub import PINS, download_encoder, download_split
+from model.table_file import DataError
 from model.tasks import TASKS, Task
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from model.config import HeadConfig, TrialConfig, config_to_dict
+from orchestrator.inspection import Options, inspect, varying
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Options, Plan, draft, varying
+from orchestrator.plan import Plan, draft
 from orchestrator.resources import Machine
 from orchestrator.spec import LoadedSweep, Sweep
 
@@ -105,7 +106,8 @@ def tiny_plan(options_for, machine, loaded_list):
 
     def planned(*configs, **changes):
         options = options_for(**{"cpus_per_trial": 1.0, **changes})  # one thread: the machine is shared
-        return draft(loaded_list(*(configs or (TINY, replace(TINY, seed=1)))), options, machine).plan
+        inspected = inspect(loaded_list(*(configs or (TINY, replace(TINY, seed=1)))), options)
+        return draft(inspected, machine).plan
 
     return planned
 

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 from model.encoder import Encoder
 from model.encoder_config import parse_encoder_config
 from orchestrator import predict, serve, sweep
-from orchestrator.errors import SweepError
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import settle
 from orchestrator.trial import Execution, run_trial
@@ -337,10 +336,13 @@ def test_all_problems_are_told_at_once(space, command, own_data, tmp_path):
 
 
 def test_debug_shows_the_traceback(space, command):
-    """The error itself comes through, for who wants to see where it rose."""
+    """It comes before the line, for who wants to see where the error rose; the exit code is the same."""
     result = invoke(sweep.app, space, *command("--set", "nothing=1", "--debug"))
 
-    assert isinstance(result.exception, SweepError)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Traceback (most recent call last):")
+    assert "orchestrator/inspection.py" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: unknown field 'nothing'")
 
 
 # --- the dry run ---
@@ -609,5 +611,5 @@ def test_a_server_that_does_not_answer_is_one_line():
         result = invoke(serve.app, "--tracking-uri", f"http://me:secret@127.0.0.1:{port}")
 
     assert (result.exit_code, result.stdout) == (4, "")
-    assert result.stderr.startswith(f"no answer from MLflow at http://127.0.0.1:{port}: ")
+    assert result.stderr.startswith(f"no answer from MLflow at http://***@127.0.0.1:{port}: ")
     assert "secret" not in result.stderr

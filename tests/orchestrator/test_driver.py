@@ -14,6 +14,7 @@ from model.files import write_manifest, write_sealed
 from orchestrator.driver import Driver
 from orchestrator.estimate import prefix_cache_sizes
 from orchestrator.failures import ALIKE_STOP, FORGIVEN, Failure, class_of
+from orchestrator.inspection import inspect
 from orchestrator.paths import attempt_number
 from orchestrator.plan import draft
 from orchestrator.study import TrialStudy
@@ -897,7 +898,7 @@ def test_the_caches_estimated_size_is_the_one_it_takes(options_for, machine, loa
         replace(tiny_config, unfrozen_layers=0, epochs=1, prefix_format="fp32"),
         replace(tiny_config, unfrozen_layers="all", epochs=1),
     ]
-    drafted = draft(loaded_list(*configs), options_for(cpus_per_trial=1.0, max_dev_examples=8), machine)
+    drafted = draft(inspect(loaded_list(*configs), options_for(cpus_per_trial=1.0, max_dev_examples=8)), machine)
     for number, config in enumerate(configs):
         for _ in start(drafted.plan, paths, number, config, EXECUTION):
             pass

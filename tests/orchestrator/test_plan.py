@@ -13,7 +13,8 @@ from model.config import HeadConfig, TrialConfig, config_to_dict
 from model.encoder_files import find_encoder
 from model.tasks import TASKS
 from orchestrator.errors import SweepError
-from orchestrator.plan import Plan, concurrency, draft, read_plan, settle, varying
+from orchestrator.inspection import inspect, varying
+from orchestrator.plan import Plan, concurrency, draft, read_plan, settle
 from orchestrator.profiles import PROFILES, choose
 from orchestrator.resources import Machine
 from orchestrator.spec import LoadedSweep, Sweep
@@ -25,7 +26,7 @@ def drafted(options_for, machine, loaded_list, tiny_config):
 
     def of(*configs, on=machine, **changes):
         configs = configs or (tiny_config, replace(tiny_config, learning_rate=5e-4))
-        return draft(loaded_list(*configs), options_for(**changes), on)
+        return draft(inspect(loaded_list(*configs), options_for(**changes)), on)
 
     return of
 
@@ -43,7 +44,7 @@ def drafted_space(options_for, machine):
 
     def of(code="a" * 64, space=depth_space, **changes):
         sweep = Sweep(question="How deep?", baseline=TrialConfig(max_tokens=32), space=space, trials=5)
-        return draft(LoadedSweep(Path("deep.py"), sweep, code), options_for(**changes), machine)
+        return draft(inspect(LoadedSweep(Path("deep.py"), sweep, code), options_for(**changes)), machine)
 
     return of
 
@@ -122,9 +123,9 @@ def test_each_problem_of_the_configs_is_one_line_with_the_file(drafted, tiny_con
     lines = refusal(drafted, deep, replace(deep, seed=1), long, misspelt)
 
     assert len(lines) == 3
-    assert lines[0] == 'given.py: unfrozen_layers is 9: the encoder has 3 layers; 0..3 or "all"'
-    assert lines[1] == "given.py: max_tokens is 512: the encoder has 64 positions"
-    assert lines[2].startswith("given.py: unknown task 'paraphrases' (did you mean 'paraphrase'?)")
+    assert lines[0] == 'given.py:1: unfrozen_layers is 9: the encoder has 3 layers; 0..3 or "all" (configs[0])'
+    assert lines[1] == "given.py:1: max_tokens is 512: the encoder has 64 positions (configs[2])"
+    assert lines[2].startswith("given.py:1: unknown task 'paraphrases' (did you mean 'paraphrase'?)")
 
 
 def test_settings_hold_in_every_config_and_in_the_baseline(drafted, tiny_config):
@@ -207,9 +208,9 @@ def test_a_space_is_held_against_the_encoder_before_it_starts(drafted_space):
     def too_deep(trial):
         return replace(depth_space(trial), unfrozen_layers=trial.suggest_int("unfrozen_layers.deep", 3, 4))
 
-    assert refusal(drafted_space, space=too_deep) == [
-        'deep.py: unfrozen_layers is 4: the encoder has 3 layers; 0..3 or "all"'
-    ]
+    (line,) = refusal(drafted_space, space=too_deep)
+
+    assert line.startswith('deep.py:1: unfrozen_layers is 4: the encoder has 3 layers; 0..3 or "all" (at {')
 
 
 def test_equal_drafts_differ_in_their_id_alone(drafted):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from model.config import HeadConfig, TrialConfig
 from orchestrator.errors import SweepError
-from orchestrator.plan import varying
+from orchestrator.inspection import varying
+from orchestrator.probing import probe
 from orchestrator.spec import Sweep, known_sweeps, load_sweep, question_of
-from orchestrator.study import probe
 
 BASE = TrialConfig()
 SHIPPED = sorted(
@@ -422,7 +422,7 @@ def test_final_sets_the_tuned_model_beside_the_fine_tuned_one_at_both_depths():
 def test_joint_searches_all_of_it_together():
     """Depth, rate, heads, dropout and encodings vary, the rate's range follows the depth."""
     sweep = shipped("joint")
-    configs = probe(sweep.space, Path("joint.py"))
+    configs = [point.config for point in probe(sweep.space, Path("joint.py"))]
 
     assert varying(configs) == [
         "unfrozen_layers",

@@ -8,10 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from model.config import HeadConfig, TrialConfig, config_to_dict, flatten
-from orchestrator.errors import SweepError
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
-from orchestrator.study import TrialStudy, probe
+from orchestrator.study import TrialStudy
 
 BASE = TrialConfig()
 LISTED = [
@@ -391,66 +390,6 @@ def test_readers_and_the_writer_work_at_once(case):
         assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     finally:
         reader.close()
-
-
-def test_probing_a_space_gives_valid_configs_that_differ():
-    """The probes are complete configs and the same at each call."""
-    found = probe(space, Path("s.py"))
-
-    assert len(found) == 64
-    assert len(set(map(str, found))) > 32
-    assert found == probe(space, Path("s.py"))
-
-
-def _raises(trial):
-    trial.suggest_int("epochs", 1, 1)
-    raise KeyError("nowhere")
-
-
-def _wrong_type(trial):
-    return {"learning_rate": trial.suggest_float("learning_rate", 0, 1)}
-
-
-def _nothing_varies(trial):
-    trial.suggest_int("epochs", 1, 9)
-    return BASE
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        (_raises, r"s\.py: the space fails at \{'epochs': 1\}: KeyError: 'nowhere'"),
-        (_wrong_type, r"s\.py: the space returns a dict; expected a TrialConfig"),
-        (_nothing_varies, r"s\.py: nothing varies in the space; expected trial\.suggest_\.\.\."),
-    ],
-    ids=["raises", "wrong type", "nothing varies"],
-)
-def test_a_space_that_is_wrong_is_refused_before_a_sweep_starts(wrong, said):
-    """The error names the file, what the space did and where."""
-    with pytest.raises(SweepError, match=said):
-        probe(wrong, Path("s.py"))
-
-
-def test_a_space_that_yields_an_impossible_config_is_explained_in_one_line():
-    """The field, the value and what is allowed are said in this project's words."""
-    with pytest.raises(SweepError) as caught:
-        probe(lambda trial: replace(BASE, epochs=trial.suggest_int("epochs", -9, 0)), Path("s.py"))
-
-    text = str(caught.value)
-    assert "\n" not in text
-    assert "epochs is" in text
-    assert "greater than or equal to 1" in text
-
-
-def test_a_space_that_exits_is_refused():
-    """sys.exit in a space is an error of the space, not the end of the command without a word."""
-    with pytest.raises(SweepError, match="the space fails"):
-        probe(lambda _: exit_with(3), Path("s.py"))
-
-
-def exit_with(code):
-    """Leave as sys.exit does."""
-    raise SystemExit(code)
 
 
 def _fails_past_the_half(trial):

@@ -1,0 +1,158 @@
+"""What a search space and a command line mean, checked without torch, Ray or MLflow: all that is wrong, at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from model.config import (
+    ConfigError,
+    TrialConfig,
+    check_against,
+    config_to_dict,
+    flatten,
+    with_settings,
+)
+from model.data import Corpus, load_corpus
+from model.encoder_files import EncoderError, EncoderSource, find_encoder
+from model.table_file import DataError
+from model.tasks import TASKS, Task
+from orchestrator.errors import SweepError, refuse
+from orchestrator.spec import LoadedSweep
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line's say, already merged with the profile's."""
+
+    name: str
+    profile: str
+    encoder: str
+    data: str
+    profile_settings: Mapping[str, Any]
+    """Hold where the file neither varies the field nor gives it a value other than the default."""
+    settings: Mapping[str, Any]
+    """Hold everywhere; a field that the sweep varies is an error."""
+    trials: int | None
+    max_dev_examples: int | None
+    seed: int
+    gpus_per_trial: float | None
+    cpus_per_trial: float | None
+    strict_data: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """A sweep of which all is known but what there is to run it on."""
+
+    loaded: LoadedSweep
+    options: Options
+    configs: list[TrialConfig]
+    """The list, or points of the space."""
+    baseline: TrialConfig
+    varies: list[str]
+    settings: dict[str, Any]
+    """What profile and command line set in every config."""
+    tasks: list[Task]
+    encoder: EncoderSource
+    corpus: Corpus
+
+
+def inspect(loaded: LoadedSweep, options: Options, problems: Sequence[str] = ()) -> Inspected:
+    """Return what a file and a command line mean. Raises SweepError with all problems, those given first."""
+    found = list(problems)
+    configs, baseline, varies, settings, called = _configs(loaded, options, found)
+    encoder = _attempt(lambda: find_encoder(options.encoder), found)
+    names = list(dict.fromkeys(name for config in [*configs, baseline] for name in config.tasks))
+    tasks = [TASKS[name] for name in names if name in TASKS]
+    corpus = _attempt(lambda: load_corpus(options.data, tasks, strict=options.strict_data), found)
+    if encoder is not None:
+        found += _impossible([*configs, baseline], [*called, "baseline"], encoder, loaded)
+    if options.trials is not None and loaded.sweep.configs:
+        found.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
+    refuse(found)
+    assert encoder is not None
+    assert corpus is not None
+    return Inspected(
+        loaded=loaded,
+        options=options,
+        configs=configs,
+        baseline=baseline,
+        varies=varies,
+        settings=settings,
+        tasks=tasks,
+        encoder=encoder,
+        corpus=corpus,
+    )
+
+
+def _impossible(
+    configs: Sequence[TrialConfig], called: Sequence[str], encoder: EncoderSource, loaded: LoadedSweep
+) -> list[str]:
+    """Return what is wrong with configs for this encoder and these tasks; what several share is told once."""
+    shape = encoder.config
+    first: dict[str, str] = {}
+    for config, name in zip(configs, called, strict=True):
+        for problem in check_against(
+            config, layers=shape.num_hidden_layers, positions=shape.max_position_embeddings, tasks=TASKS
+        ):
+            first.setdefault(problem, name)
+    return [f"{loaded.path}:{loaded.line}: {problem} ({name})" for problem, name in first.items()]
+
+
+def _configs(
+    loaded: LoadedSweep, options: Options, problems: list[str]
+) -> tuple[list[TrialConfig], TrialConfig, list[str], dict[str, Any], list[str]]:
+    """Return configs (or points of the space), baseline, what varies, settings, and each config's name in an error."""
+    sweep = loaded.sweep
+    raw, called = list(sweep.configs), [f"configs[{number}]" for number in range(len(sweep.configs))]
+    if sweep.space:
+        from orchestrator.probing import probe
+
+        try:
+            points = probe(sweep.space, loaded.path)
+            raw, called = [point.config for point in points], [f"at {point.params}" for point in points]
+        except SweepError as error:
+            problems += str(error).split("\n")
+            raw, called = [sweep.baseline], ["baseline"]
+    varies = varying(raw)
+    usual = flatten(config_to_dict(TrialConfig()))
+    own = [flatten(config_to_dict(config)) for config in (*raw, sweep.baseline)]
+    held = {
+        path: value
+        for path, value in options.profile_settings.items()
+        if path not in varies and all(values[path] == usual[path] for values in own)
+    }
+    problems += [
+        f"{loaded.path}: {path} varies in this sweep; --set {path} would make its configs alike"
+        for path in options.settings
+        if _touches(path, varies)
+    ]
+    settings = {**held, **{path: v for path, v in options.settings.items() if not _touches(path, varies)}}
+    try:
+        configs = [with_settings(config, settings) for config in raw]
+        return configs, with_settings(sweep.baseline, settings), varies, settings, called
+    except ConfigError as error:
+        problems.append(str(error))
+        return raw, sweep.baseline, varies, settings, called
+
+
+def _touches(path: str, varies: Sequence[str]) -> bool:
+    """Return whether setting a field, or the group that it is, sets one that varies."""
+    return any(f"{varied}.".startswith(f"{path}.") for varied in varies)
+
+
+def varying(configs: Sequence[TrialConfig]) -> list[str]:
+    """Return the dotted fields in which the configs differ, in the fields' order."""
+    flat = [flatten(config_to_dict(config)) for config in configs]
+    paths = dict.fromkeys(path for values in flat for path in values)
+    return [path for path in paths if any(values.get(path) != flat[0].get(path) for values in flat)]
+
+
+def _attempt(action: Callable[[], T], problems: list[str]) -> T | None:
+    try:
+        return action()
+    except (EncoderError, DataError) as error:
+        problems += str(error).split("\n")
+        return None

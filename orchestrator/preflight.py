@@ -1,0 +1,138 @@
+"""All that can be known of a sweep before anything heavy is loaded: within seconds, all at once, nothing left behind.
+
+Imports no torch, Ray or MLflow; Optuna alone where the search space is one.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrator.disk import needs
+from orchestrator.errors import SweepError, refuse
+from orchestrator.folders import too_small, unusable
+from orchestrator.hold import refuse_if_held
+from orchestrator.inspection import Inspected, Options, inspect
+from orchestrator.paths import SweepPaths
+from orchestrator.profiles import Profile, choose
+from orchestrator.redaction import masked
+from orchestrator.request import Request
+from orchestrator.spec import LoadedSweep, load_sweep
+
+STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
+"""Schemes of MLflow's stores that keep experiments and models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What the first stage found in order."""
+
+    request: Request
+    loaded: LoadedSweep
+    inspected: Inspected | None
+    """None where the profile is not known before a cluster has been asked for its GPUs."""
+
+
+def preflight(request: Request) -> Checked:
+    """Check what was asked for. Raises SweepError with a line for each thing that is wrong, up to twenty."""
+    paths = SweepPaths(request.out.resolve(), request.name)
+    if not request.dry_run:
+        refuse_if_held(paths)
+    problems = [*unusable(paths.out, paths.root), *wrong_addresses(request)]
+    loaded = _attempt(lambda: load_sweep(request.file), problems)
+    if loaded is None:
+        refuse(problems)
+        raise AssertionError
+    if request.address is not None and request.profile == "auto":
+        refuse(problems)
+        return Checked(request=request, loaded=loaded, inspected=None)
+    return Checked(request=request, loaded=loaded, inspected=inspect_for(request, loaded, visible_gpus(), problems))
+
+
+def inspect_for(request: Request, loaded: LoadedSweep, gpus: float, problems: list[str] | None = None) -> Inspected:
+    """Return the sweep as it is with so many GPUs, which decide the profile. Raises SweepError with all problems."""
+    profile, _ = choose(request.profile, gpus)
+    inspected = inspect(loaded, _options(request, profile), problems or [])
+    refuse(_too_large_for_the_disk(request, inspected))
+    return inspected
+
+
+def wrong_addresses(request: Request) -> list[str]:
+    """Return what is wrong with the addresses of MLflow and Ray as they are written; nobody is asked yet."""
+    problems = []
+    uri = request.tracking_uri
+    if uri is not None:
+        scheme = urlsplit(uri).scheme.partition("+")[0]
+        if scheme not in STORES:
+            problems.append(
+                f"--tracking-uri {masked(uri)}: expected http(s)://HOST:PORT, or a database as sqlite:///FILE or "
+                "postgresql://USER@HOST/NAME"
+            )
+        elif scheme.startswith("http") and not _host_and_port(uri):
+            problems.append(f"--tracking-uri {masked(uri)}: names no host, or no port that there is")
+        elif scheme == "sqlite" and not (folder := Path(uri.partition(":///")[2]).absolute().parent).is_dir():
+            problems.append(f"--tracking-uri {masked(uri)}: there is no folder {folder}")
+    address = request.address
+    if address is not None and address != "auto" and not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", address):
+        problems.append(f"--address {masked(address)}: expected HOST:PORT of ray start --head, or auto")
+    return problems
+
+
+def visible_gpus() -> float:
+    """Return how many NVIDIA GPUs a process may use, as far as the system's files tell; torch has the last word."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len([path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+    if visible is None:
+        return float(there)
+    return float(min(there, len([part for part in visible.split(",") if part.strip() not in ("", "-1")])))
+
+
+def _options(request: Request, profile: Profile) -> Options:
+    return Options(
+        name=request.name,
+        profile=profile.name,
+        encoder=request.encoder or profile.encoder,
+        data=request.data or profile.data,
+        profile_settings=profile.settings,
+        settings=request.settings,
+        trials=request.trials,
+        max_dev_examples=request.max_dev_examples,
+        seed=request.seed,
+        gpus_per_trial=request.gpus_per_trial,
+        cpus_per_trial=request.cpus_per_trial,
+        strict_data=request.strict_data,
+    )
+
+
+def _too_large_for_the_disk(request: Request, inspected: Inspected) -> list[str]:
+    paths, sweep = SweepPaths(request.out.resolve(), request.name), inspected.loaded.sweep
+    if paths.plan.exists():
+        return []  # what it takes, it has taken in part
+    trials = len(sweep.configs) or request.trials or sweep.trials
+    parts = needs(
+        inspected,
+        trials=trials,
+        at_once=min(trials, request.concurrent or 1),
+        keep=request.keep_checkpoints,
+        cache_limit=request.cache_bytes,
+    )
+    return too_small(paths.out, parts)
+
+
+def _host_and_port(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def _attempt(action: Callable[[], Any], problems: list[str]) -> Any:
+    try:
+        return action()
+    except SweepError as error:
+        problems += str(error).split("\n")
+        return None

@@ -1,0 +1,41 @@
+"""The sweep's command line, parsed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a person asks for; every field is an option of `python -m orchestrator.sweep`."""
+
+    file: Path
+    name: str
+    profile: Literal["auto", "laptop", "study"] = "auto"
+    data: str | None = None
+    encoder: str | None = None
+    settings: Mapping[str, Any]
+    trials: int | None = None
+    max_dev_examples: int | None = None
+    seed: int = 0
+    new: bool = False
+    out: Path
+    tracking_uri: str | None = None
+    address: str | None = None
+    gpus_per_trial: float | None = None
+    cpus_per_trial: float | None = None
+    concurrent: int | None = None
+    prefix_cache_gb: float
+    hang_after: float
+    keep_checkpoints: int
+    strict_data: bool = False
+    dry_run: bool = False
+    local: bool = False
+    as_json: bool = False
+    quiet: bool = False
+
+    @property
+    def cache_bytes(self) -> int:
+        """Return the limit of the frozen layers' cache."""
+        return int(self.prefix_cache_gb * 1e9)
