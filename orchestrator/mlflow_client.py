@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 from orchestrator.errors import SweepError, UnreachableError
+from orchestrator.paths import tracking_uri
 from orchestrator.redaction import masked, redacted
 
 ANSWER_S = 8.0
@@ -76,6 +77,15 @@ def require_store(uri: str) -> None:
                 f"back it up, then: mlflow db upgrade {masked(uri)}"
             ) from error
         raise UnreachableError(f"MLflow at {masked(uri)} does not answer: {text}") from error
+
+
+def require_tracking(uri: str | None, out: Path) -> str:
+    """Return where a sweep will be tracked. Raises UnreachableError; a database that is not there yet will be made."""
+    uri = uri or tracking_uri(out)
+    file = uri.removeprefix("sqlite:///")
+    if file == uri or Path(file).exists():
+        require_store(uri)
+    return uri
 
 
 def fetch_model(name: str, uri: str, target: Path) -> Path:

@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,15 @@ from orchestrator.errors import BAD_INPUT, FAILED, SweepError
 from orchestrator.redaction import guard_logs, redacted
 
 STORED_MODEL = "NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder."
+
+
+class ProfileChoice(StrEnum):
+    """What decides encoder, data and settings."""
+
+    auto = "auto"
+    laptop = "laptop"
+    study = "study"
+
 
 Runs = Annotated[Path, typer.Option(help="The sweeps' folder, whose MLflow is asked.")]
 TrackingUri = Annotated[str | None, typer.Option(help="Another MLflow server or database.")]

@@ -18,6 +18,7 @@ from orchestrator.hold import refuse_if_held
 from orchestrator.inspection import Inspected, Options, inspect
 from orchestrator.paths import SweepPaths
 from orchestrator.profiles import Profile, choose
+from orchestrator.ray_environment import open_to_all
 from orchestrator.redaction import masked
 from orchestrator.request import Request
 from orchestrator.spec import LoadedSweep, load_sweep
@@ -78,6 +79,8 @@ def wrong_addresses(request: Request) -> list[str]:
     address = request.address
     if address is not None and address != "auto" and not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", address):
         problems.append(f"--address {masked(address)}: expected HOST:PORT of ray start --head, or auto")
+    elif address is not None and (wrong := open_to_all(address)):
+        problems.append(wrong)
     return problems
 
 

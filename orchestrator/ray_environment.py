@@ -20,6 +20,8 @@ QUIET = {
 }
 """Ray's own files, lines and signal handling: the sweep has its own."""
 
+LOOPBACK = {"127.0.0.1", "localhost", "::1", "[::1]"}
+
 
 def prepare(out: Path, address: str | None) -> None:
     """Set Ray's environment for a local cluster of our own (no address) or for another's.
@@ -29,11 +31,23 @@ def prepare(out: Path, address: str | None) -> None:
     os.environ.update(QUIET)
     if address is not None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # 2.60 turns it half on by itself
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # what is wrong with the address we say ourselves
         return
     # Ray listens on all interfaces even locally, and whoever reaches it runs code: only we have the token.
     os.environ.pop("RAY_ADDRESS", None)
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_own_token(out))
+
+
+def open_to_all(address: str) -> str | None:
+    """Return what is wrong with joining this head: one of another machine that takes everybody's code, or nothing."""
+    host = address.rpartition(":")[0]
+    if address == "auto" or host in LOOPBACK or os.environ.get("RAY_AUTH_MODE") == "token":
+        return None
+    return (
+        f"--address {address}: is not on this machine, and RAY_AUTH_MODE is not 'token': whoever reaches Ray runs code on "
+        "every node; start it with a token, as ray_cluster.yaml does, and set RAY_AUTH_MODE=token"
+    )
 
 
 def _own_token(out: Path) -> Path:

@@ -1,7 +1,7 @@
 """The sweep's command line, parsed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ class Request:
     profile: Literal["auto", "laptop", "study"] = "auto"
     data: str | None = None
     encoder: str | None = None
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
     trials: int | None = None
     max_dev_examples: int | None = None
     seed: int = 0
@@ -26,9 +26,9 @@ class Request:
     gpus_per_trial: float | None = None
     cpus_per_trial: float | None = None
     concurrent: int | None = None
-    prefix_cache_gb: float
-    hang_after: float
-    keep_checkpoints: int
+    prefix_cache_gb: float = 50.0
+    hang_after: float = 600.0
+    keep_checkpoints: int = 10
     strict_data: bool = False
     dry_run: bool = False
     local: bool = False

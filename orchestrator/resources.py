@@ -1,5 +1,6 @@
 """What there is to run on, and how much of it a trial gets."""
 
+import os
 from dataclasses import dataclass
 
 
@@ -21,6 +22,19 @@ class Share:
     threads: int
 
 
+def find_machine(address: str | None) -> Machine:
+    """Return this machine, or the cluster behind the address. Raises UnreachableError. Imports torch, or Ray."""
+    if address is not None:
+        from orchestrator import runner
+
+        return runner.connect(address)
+    import torch
+
+    cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    has = f"{cpus} core{'s' * (cpus > 1)}, {gpus or 'no'} GPU{'s' * (gpus > 1)}"
+    return Machine(cpus, float(gpus), f"this machine: {has}")
+
+
 def share_out(machine: Machine, trials: int, *, cpus_per_trial: float | None, gpus_per_trial: float | None) -> Share:
     """Return each trial's share: one GPU where there are any, and the cores shared out evenly."""
     gpus = (1.0 if machine.gpus else 0.0) if gpus_per_trial is None else gpus_per_trial
@@ -32,8 +46,10 @@ def share_out(machine: Machine, trials: int, *, cpus_per_trial: float | None, gp
 def too_large(machine: Machine, *, cpus_per_trial: float | None, gpus_per_trial: float | None) -> list[str]:
     """Return what was asked for and is not there: no trial would ever start."""
     asked = {"gpus": (gpus_per_trial or 0, machine.gpus), "cpus": (cpus_per_trial or 0, machine.cpus)}
+    on_cpus = "; --gpus-per-trial 0 runs on CPUs" if not machine.gpus else ""
     return [
-        f"--{name}-per-trial {wanted:g}: there are {has:g} ({machine.where}); no trial would start"
+        f"--{name}-per-trial {wanted:g}: there are {has:g} ({machine.where}), no trial would start"
+        + (on_cpus if name == "gpus" else "")
         for name, (wanted, has) in asked.items()
         if wanted > has
     ]

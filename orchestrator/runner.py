@@ -19,7 +19,7 @@ import ray
 from ray import tune
 
 from orchestrator.driver import Driver
-from orchestrator.errors import FAILED, SweepError, UnreachableError
+from orchestrator.errors import FAILED, UNREACHABLE, UnreachableError
 from orchestrator.failures import Failure
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
@@ -33,6 +33,8 @@ from orchestrator.trial_files import STARTED, write_end
 from orchestrator.worker import SweepTrial
 
 CONNECT_TIMEOUT_S = 20
+ANSWER_S = 35
+"""Seconds in which a head has to let us in, once it listens."""
 DRIVER_REPORT_S = 0.05
 """Seconds between two reports of all trials together: each costs the driver some 5 ms."""
 SILENCE_S = 10.0
@@ -74,16 +76,17 @@ def connect(address: str) -> Machine:
             raise UnreachableError(
                 f"no Ray head at {address} ({error}); expected HOST:PORT of ray start --head"
             ) from error
-        if not _is_loopback(host) and os.environ["RAY_AUTH_MODE"] != "token":
-            raise SweepError(
-                f"Ray at {address} is not on this machine and RAY_AUTH_MODE is not 'token': whoever reaches it "
-                "runs code on every node; start it with a token (ray_cluster.yaml does) and set RAY_AUTH_MODE=token"
-            )
     if not ray.is_initialized():
+        # It waits in C++ for whoever listens there and is no head: no exception ends that.
+        said = f"error: Ray at {address} has not answered for {ANSWER_S} s; is it ray start --head that listens there?"
+        deadline = threading.Timer(ANSWER_S, leave, (UNREACHABLE, said))
+        deadline.start()
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             raise UnreachableError(f"Ray at {address} refused: {' '.join(str(error).split())[:500]}") from error
+        finally:
+            deadline.cancel()
     found = ray.cluster_resources()
     return Machine(int(found.get("CPU", 0)), found.get("GPU", 0.0), f"Ray at {address}")
 
@@ -160,7 +163,3 @@ def kill_attempt(attempt: Path) -> None:
             write_end(attempt, Failure.HANG, "nothing was heard of its process, not even that it hangs")
         with suppress(OSError):
             os.kill(who["pid"], signal.SIGKILL)
-
-
-def _is_loopback(host: str) -> bool:
-    return host in {"127.0.0.1", "localhost", "::1", "[::1]"}

@@ -1,17 +1,16 @@
 """One run of the sweep command: plan, lock, study, tracking, trials, leaderboard, in this order."""
 
 import json
-import os
 import shlex
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from model.data_report import concerns
 from model.data_report import report as data_report
 from model.encoder_store import keep_encoder
 from model.failpoints import reach
@@ -24,14 +23,14 @@ from orchestrator.errors import SweepError
 from orchestrator.hold import hold
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import LeaseKeeper, leased
-from orchestrator.mlflow_client import first_line, require_store
-from orchestrator.paths import SweepPaths, tracking_uri
+from orchestrator.mlflow_client import first_line, require_tracking
+from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, concurrency, draft, settle
 from orchestrator.preflight import Checked, inspect_for
 from orchestrator.profiles import choose
 from orchestrator.progress import Progress, mode_for
 from orchestrator.request import Request
-from orchestrator.resources import Machine, too_large
+from orchestrator.resources import Machine, find_machine, too_large
 from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
 from orchestrator.spec import LoadedSweep
@@ -87,7 +86,7 @@ def _run(checked: Checked, console: Console, signals: Signals) -> int:
     paths = SweepPaths(request.out.resolve(), request.name)
     if request.address:
         ray_environment.prepare(paths.out, request.address)
-    machine = _machine(request.address)
+    machine = find_machine(request.address)
     signals.take()
     profile, why = choose(request.profile, machine.gpus)
     inspected = checked.inspected
@@ -100,7 +99,7 @@ def _run(checked: Checked, console: Console, signals: Signals) -> int:
         kept, cache_limit = request.keep_checkpoints, request.cache_bytes
         show.dry_run(console, drafted, paths, at_once, keep=kept, cache_limit=cache_limit)
         return errors.DONE
-    _require_tracking(request, paths)
+    require_tracking(request.tracking_uri, paths.out)
     if not request.address:  # writes a token under OUT: not before everything given is known to be right
         ray_environment.prepare(paths.out, None)
     with hold(paths):
@@ -147,6 +146,8 @@ def _run_leased(sweep: OpenSweep) -> int:
     """Run the trials that are left, and say what came of it."""
     command, console = sweep.command, sweep.command.console
     console.print(show.header(sweep.plan, command.machine, sweep.at_once, command.why), soft_wrap=True)
+    for line in _concerns(command):
+        console.print(f"  note  {line}", soft_wrap=True)
     console.print(show.place(command.paths, sweep.projection.link, command.request.tracking_uri), soft_wrap=True)
     trouble = _run_trials(sweep)
     if trouble is not None:
@@ -154,6 +155,12 @@ def _run_leased(sweep: OpenSweep) -> int:
         say(f"what is saved stays; when that is mended, the same command continues:\n  {_command()}", to=sys.stderr)
         return errors.FAILED
     return _stopped(console) if command.signals.asked else _finish(sweep)
+
+
+def _concerns(command: Command) -> list[str]:
+    """Return what a person may want to mend in the data."""
+    found = json.loads(command.paths.data_report.read_text(encoding="utf-8"))
+    return concerns(found, command.drafted.corpus)
 
 
 def _stopped(console: Console) -> int:
@@ -246,14 +253,6 @@ def _refuse_other_resources(plan: Plan, machine: Machine, cpus_per_trial: float 
         raise SweepError("\n".join(wrong) + "\n--new puts the sweep aside and settles it for this machine")
 
 
-def _require_tracking(request: Request, paths: SweepPaths) -> None:
-    """Raise UnreachableError where MLflow is not there; a database that does not exist yet will be created."""
-    uri = request.tracking_uri or tracking_uri(paths.out)
-    file = uri.removeprefix("sqlite:///")
-    if file == uri or Path(file).exists():
-        require_store(uri)
-
-
 def _attempt(action: Callable[[], object]) -> str | None:
     """Do what talks to MLflow; return what went wrong, which costs the sweep nothing."""
     try:
@@ -261,19 +260,6 @@ def _attempt(action: Callable[[], object]) -> str | None:
     except Exception as error:  # noqa: BLE001  (whatever MLflow raises)
         return first_line(error)
     return None
-
-
-def _machine(address: str | None) -> Machine:
-    if address is not None:
-        from orchestrator import runner
-
-        return runner.connect(address)
-    import torch
-
-    cpus = len(os.sched_getaffinity(0))
-    gpus = torch.cuda.device_count()
-    has = f"{cpus} core{'s' * (cpus > 1)}, {gpus or 'no'} GPU{'s' * (gpus > 1)}"
-    return Machine(cpus, float(gpus), f"this machine: {has}")
 
 
 def _put_aside(paths: SweepPaths) -> None:

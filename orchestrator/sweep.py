@@ -1,12 +1,11 @@
 """`python -m orchestrator.sweep FILE`: the command line. Nothing heavy is imported before it is parsed."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from orchestrator.options import Debug, one_line_errors
+from orchestrator.options import Debug, ProfileChoice, one_line_errors
 from orchestrator.signals import exit_at_once
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -14,14 +13,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
 """As a search-space file has them."""
-
-
-class ProfileChoice(StrEnum):
-    """What decides encoder, data and settings."""
-
-    auto = "auto"
-    laptop = "laptop"
-    study = "study"
 
 
 @app.command()
