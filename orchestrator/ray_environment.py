@@ -45,8 +45,8 @@ def open_to_all(address: str) -> str | None:
     if address == "auto" or host in LOOPBACK or os.environ.get("RAY_AUTH_MODE") == "token":
         return None
     return (
-        f"--address {address}: is not on this machine, and RAY_AUTH_MODE is not 'token': whoever reaches Ray runs code on "
-        "every node; start it with a token, as ray_cluster.yaml does, and set RAY_AUTH_MODE=token"
+        f"--address {address}: is not on this machine, and RAY_AUTH_MODE is not 'token': whoever reaches Ray runs "
+        "code on every node; start it with a token, as ray_cluster.yaml does, and set RAY_AUTH_MODE=token"
     )
 
 
