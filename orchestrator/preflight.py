@@ -39,6 +39,8 @@ class Checked:
 
 def preflight(request: Request) -> Checked:
     """Check what was asked for. Raises SweepError with a line for each thing that is wrong, up to twenty."""
+    given = {"--data": request.data, "--encoder": request.encoder, "--address": request.address}
+    refuse(f"{option} '': is empty; leave it out, or name something" for option, value in given.items() if value == "")
     paths = SweepPaths(request.out.resolve(), request.name)
     if not request.dry_run:
         refuse_if_held(paths)
@@ -77,9 +79,9 @@ def wrong_addresses(request: Request) -> list[str]:
         elif scheme == "sqlite" and not (folder := Path(uri.partition(":///")[2]).absolute().parent).is_dir():
             problems.append(f"--tracking-uri {masked(uri)}: there is no folder {folder}")
     address = request.address
-    if address is not None and address != "auto" and not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", address):
+    if address and address != "auto" and not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", address):
         problems.append(f"--address {masked(address)}: expected HOST:PORT of ray start --head, or auto")
-    elif address is not None and (wrong := open_to_all(address)):
+    elif address and (wrong := open_to_all(address)):
         problems.append(wrong)
     return problems
 
@@ -97,8 +99,8 @@ def _options(request: Request, profile: Profile) -> Options:
     return Options(
         name=request.name,
         profile=profile.name,
-        encoder=request.encoder or profile.encoder,
-        data=request.data or profile.data,
+        encoder=profile.encoder if request.encoder is None else request.encoder,
+        data=profile.data if request.data is None else request.data,
         profile_settings=profile.settings,
         settings=request.settings,
         trials=request.trials,
