@@ -148,6 +148,10 @@ class Driver:
             )
             self._count(failure, error)
 
+    def stopping(self) -> None:
+        """Say that what runs is being saved, since somebody asked the sweep to stop."""
+        self._publish({"event": "stopping"})
+
     def stop(self, trouble: object) -> None:
         """Start no further trial, for a reason."""
         self.trouble = self.trouble or str(trouble)

@@ -1,7 +1,7 @@
 """What a person, or a program, sees while a sweep runs: a live table, plain lines, or JSON lines.
 
-Events are plain dicts with "event": started, prefix, note, step, epoch, interrupted, completed, pruned or failed;
---json leaves out step and ends with finished.
+Events are plain dicts with "event": started, prefix, note, step, epoch, interrupted, completed, pruned, failed or
+stopping; --json leaves out step and ends with finished.
 On a terminal one table is kept current; without one each event is a line; with --json each is an object on stdout.
 """
 
@@ -21,6 +21,9 @@ from orchestrator.tables import Fitting, titles
 
 Mode = Literal["live", "lines", "json", "quiet"]
 BAR = "▇"
+STOPPING = "stopping: what runs is being saved; Ctrl-C again ends it at once"
+FEWEST = 0.5
+"""Trials that are behind us before a time is estimated from them: a first epoch's start says little."""
 
 
 def mode_for(*, as_json: bool, quiet: bool) -> Mode:
@@ -39,7 +42,8 @@ class Progress:
         """Show the progress of this plan; `clock` counts seconds."""
         self._plan, self._mode, self._clock = plan, mode, clock
         self._console = console()
-        self._started = clock()
+        self._started = self._counted_from = clock()
+        """The latter is later by what is computed once, for all."""
         self._running: dict[int, list[dict[str, Any]]] = {}
         self._prefix: dict[int, float] = {}
         self._notes: dict[str, str] = {}
@@ -50,6 +54,7 @@ class Progress:
         """The share of its present epoch that a trial has behind it."""
         self._begun: dict[int, float] = {}
         self._ended: dict[int, Mapping[str, Any]] = {}
+        self._stopping = False
         self._configs: dict[int, dict[str, Any]] = {n: shown(plan, c) for n, c in enumerate(plan.configs)}
         self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._table, transient=True)
 
@@ -75,10 +80,15 @@ class Progress:
             say(json.dumps(told))
         elif self._mode == "lines":
             self._console.print(self._line(event), soft_wrap=True)
+        elif self._mode == "live" and event["event"] in ("interrupted", "failed"):  # the table shows what runs
+            self._live.console.print(self._line(event), soft_wrap=True)
 
     def _take(self, event: dict[str, Any]) -> bool:
         """Learn from an event; return whether it is worth telling."""
         number, kind = event.get("trial", -1), event["event"]
+        if kind == "stopping":
+            self._stopping = True
+            return True
         if number in self._ended and kind != "started":  # a report that came late
             return False
         if kind == "started":
@@ -110,6 +120,8 @@ class Progress:
             self._prefix.pop(number, None)
             self._within[number] = event["step"] / event["steps"]
             return False
+        if not self._within and not self._ended:
+            self._counted_from = self._clock()
         last = self._prefix.pop(number, -1.0)
         if event["share"] < 1:
             self._prefix[number] = event["share"]
@@ -124,6 +136,8 @@ class Progress:
         self._ended[number] = event
 
     def _line(self, event: Mapping[str, Any]) -> str:
+        if event["event"] == "stopping":
+            return STOPPING
         number = event["trial"]
         said = {
             "started": f"resumed after epoch {event['epochs_done']}" if event.get("epochs_done") else "started",
@@ -170,10 +184,12 @@ class Progress:
         )
         before = sum(self._resumed.get(number, 0) / self._epochs(number) for number in self._begun)
         ended = [clock for n, clock in self._begun.items() if n in self._ended]
-        elapsed = self._clock() - self._started
+        elapsed = self._clock() - self._counted_from
         done = len(ended) + part - before
         waiting = self._plan.trials - len(self._ended) - part
-        return f" · about {clock_text(elapsed / done * waiting)} left" if done > 0 else ""
+        if self._plan.trials == len(self._ended):
+            return " · writing down what there is"
+        return f" · about {clock_text(elapsed / done * waiting)} left" if done >= FEWEST else ""
 
     def _table(self) -> Group:
         running, waiting = len(self._running), self._plan.trials - len(self._ended) - len(self._running)
@@ -190,7 +206,7 @@ class Progress:
         return Group(
             head,
             Fitting(columns, rows, left=("epoch",)),
-            Text(f"{foot}Ctrl-C: stop; the same command continues", style="dim"),
+            Text(foot + (STOPPING if self._stopping else "Ctrl-C: stop; the same command continues"), style="dim"),
         )
 
     def _row(self, number: int, history: list[dict[str, Any]]) -> list[str]:

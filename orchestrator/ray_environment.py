@@ -12,13 +12,18 @@ from model.files import make_folder
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""Ray's own files, lines and signal handling: the sweep has its own."""
+"""Ray's own files, lines and signal handling: the sweep has its own.
+
+The deduplicator's regex is what it leaves out: all that Ray would print of other processes between our lines.
+"""
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1", "[::1]"}
 

@@ -40,7 +40,10 @@ def _rebuild(name: str, out: Path, tracking_uri: str | None) -> None:
         if not sweep.study.running() and len(trials) >= sweep.plan.trials:
             write_leaderboard(sweep.paths, board)
             projection.finish(board, show.verdict(board, show.majority_score(sweep.plan)))
-    print(f"{len(trials)} trials of {name} are in MLflow: {projection.link}")
+    print(f"{len(trials)} trials of {name} are in MLflow")
+    print(show.place(sweep.paths, projection.link, tracking_uri))
+    if tracking_uri is not None:
+        print("that is its store from now on: name it to other commands too")
 
 
 if __name__ == "__main__":

@@ -115,6 +115,9 @@ def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
         ),
     )
+    logging.getLogger("ray.tune.tune").setLevel(
+        logging.CRITICAL
+    )  # an attempt that died is an error to it, whatever came
     signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune has its own handler, the default would kill us
     signals.gently = _stop_tune
     signals.take()
@@ -137,8 +140,11 @@ def _stop_tune() -> None:
 
 def _watch(driver: Driver, paths: SweepPaths, execution: Execution, signals: Signals, over: threading.Event) -> None:
     """Kill processes of which nothing is heard any more; see to it that a sweep that is to stop does."""
-    looked, troubled = time.monotonic(), None
+    looked, troubled, told = time.monotonic(), None, False
     while not over.wait(WATCH_S):
+        if signals.asked and not told:
+            told = True
+            driver.stopping()
         if signals.asked or driver.trouble is not None:
             _stop_tune()  # again and again: Tune hears nothing before it has its handler, a second after it began
         if driver.trouble is not None:

@@ -1,6 +1,7 @@
 """Ray Tune's second face of the driver: reports come in, and a trial that is stopped early is stopped."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -46,18 +47,24 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         """Tell the searcher how the attempt died: it is asked next what becomes of the trial."""
         del tune_controller
         assert self._searcher is not None
-        error = trial.get_error()
+        account = _account(trial)
         reach("death: noticed")
-        if SPENT in str(error):  # the process asked to be replaced: nobody died
+        if SPENT in account:  # the process asked to be replaced: nobody died
             return
-        # Ray knows at once that a drained node's process was lost with it, and has no words for it yet.
-        known = Failure.PREEMPTED if getattr(error, "preempted", False) else None
-        failure, text = death(str(error or ""))
-        self._searcher.died(trial.trial_id, known or failure, text)
+        failure, text = death(account)
+        self._searcher.died(trial.trial_id, failure, text)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the live driver out of Tune's pickles."""
         return {**self.__dict__, "_driver": None, "_searcher": None}
+
+
+def _account(trial: Any) -> str:
+    """Return what Tune wrote of a trial's death into its own folder; trial.get_error() reads a later copy."""
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    except (OSError, TypeError):  # there is none
+        return ""
 
 
 def death(text: str) -> tuple[Failure, str]:

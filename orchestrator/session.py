@@ -71,7 +71,8 @@ def run(checked: Checked) -> int:
     """Do what was asked for and found in order; return the exit code. Raises SweepError for the person's errors."""
     request = checked.request
     console = console_for(stderr=request.as_json, quiet=request.quiet)
-    with Signals() as signals:
+    words = f"ended at once; what was saved last stays. The same command continues:\n  {_command()}"
+    with Signals(last_words=words) as signals:
         try:
             return _run(checked, console, signals)
         except (KeyboardInterrupt, SystemExit):  # ray.init answers a signal by its own handler, which raises the latter

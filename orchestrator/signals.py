@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Self
 
 from orchestrator.errors import INTERRUPTED
 
+NEW_LINE = "\r\n"
 SHOW_CURSOR = b"\x1b[?25h"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_S = 45.0
@@ -46,12 +47,12 @@ class Signals:
     the first it is still there.
     """
 
-    def __init__(self, *, stop_s: float = STOP_S) -> None:
-        """Handle nothing yet."""
+    def __init__(self, *, stop_s: float = STOP_S, last_words: str = "") -> None:
+        """Handle nothing yet. The `last_words` are said at the second signal."""
         self.asked = False
         """Whether somebody wants the sweep to stop."""
         self.gently: Callable[[], None] | None = None
-        self._stop_s = stop_s
+        self._stop_s, self._last_words = stop_s, last_words
         self._before: dict[signal.Signals, Any] = {}
         self._ours: set[int] = set()
         self._handled = False
@@ -84,7 +85,7 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         if self._handled:
-            leave(INTERRUPTED)
+            leave(INTERRUPTED, self._last_words)
         self._handled = self.asked = True
         if self.gently is None:
             raise KeyboardInterrupt
@@ -105,7 +106,7 @@ class Signals:
                 count += sum(number in self._ours for number in numbers)
                 self.asked = count > 0
                 if count > 1:
-                    leave(INTERRUPTED)
+                    leave(INTERRUPTED, self._last_words)
 
 
 def leave(code: int, why: str = "") -> NoReturn:
@@ -119,5 +120,5 @@ def leave(code: int, why: str = "") -> NoReturn:
                 os.write(descriptor, SHOW_CURSOR)  # the progress display hides it
     if why:
         with suppress(OSError):
-            os.write(2, f"{why}\n".encode())
+            os.write(2, f"{NEW_LINE if os.isatty(2) else ''}{why}\n".encode())  # what is shown there has no end
     os._exit(code)

@@ -1,12 +1,16 @@
 """`python -m orchestrator.sweep FILE`: the command line. Nothing heavy is imported before it is parsed."""
 
+from orchestrator.signals import exit_at_once
+
+if __name__ == "__main__":
+    exit_at_once()  # from now on, for what follows takes a while on a busy machine
+
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.options import Debug, ProfileChoice, one_line_errors
-from orchestrator.signals import exit_at_once
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -150,5 +154,4 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    exit_at_once()
     app(prog_name="python -m orchestrator.sweep")

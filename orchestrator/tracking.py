@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from orchestrator.mlflow_client import (  # sets what MLflow reads when it is imported
@@ -54,7 +55,8 @@ class Projection:
         """
         self._plan, self._paths, self._keep = plan, paths, keep
         self.uri = uri or places.tracking_uri(paths.out)
-        self._artifacts = None if uri else places.artifact_root(paths.out)
+        # A server has a place of its own; of a bare database MLflow would put them under the current folder.
+        self._artifacts = None if self.uri.startswith("http") else places.artifact_root(paths.out)
         self._client = connect(self.uri)
         self._lock = threading.Lock()
         self._runs: dict[int, str] = {}
@@ -388,14 +390,24 @@ def require_same_store(paths: SweepPaths, uri: str | None) -> None:
     """
     known = _noted_store(paths)
     if uri is None and known not in (None, OUTS_OWN):
-        raise SweepError(f"sweep {paths.name!r} is in MLflow at {known}: say so again with --tracking-uri")
+        raise SweepError(
+            f"sweep {paths.name!r} is in MLflow at {known}; add --tracking-uri {known}, or bring it back to OUT's own: "
+            f"python -m orchestrator.rebuild {paths.name} --tracking-uri {places.tracking_uri(paths.out)}"
+        )
 
 
 def note_store(paths: SweepPaths, uri: str | None) -> None:
     """Note in the sweep's folder which MLflow store it is in, without a password."""
-    store = masked(uri) if uri else OUTS_OWN
+    store = masked(uri) if uri and not _is_outs_own(paths, uri) else OUTS_OWN
     if _noted_store(paths) != store:
         write_text(paths.tracking, store + "\n")
+
+
+def _is_outs_own(paths: SweepPaths, uri: str) -> bool:
+    """Return whether a URI is that of OUT's own store, however it is written."""
+    file = uri.removeprefix("sqlite:///")
+    own = places.tracking_uri(paths.out).removeprefix("sqlite:///")
+    return file != uri and Path(file).resolve() == Path(own).resolve()
 
 
 def _noted_store(paths: SweepPaths) -> str | None:

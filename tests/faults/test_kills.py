@@ -1,5 +1,6 @@
 """Real processes under real faults, a few of each kind; `make failpoints`, `make faults`, `make soak` do the rest."""
 
+import json
 import os
 import signal
 import time
@@ -58,6 +59,12 @@ def test_workers_that_die_hurt_no_innocent_trial(lab, undisturbed):
     assert process.wait(120) == 0
 
     assert_nothing_lost(lab, undisturbed, faults=4)
+    told = [json.loads(line) for line in lab.output().splitlines() if line.startswith("{")]
+    deaths = [event["error"] for event in told if event["event"] == "interrupted"]
+    assert deaths
+    assert all("exit" in error for error in deaths), deaths  # Ray's own account of it
+    for noise in ("Traceback", "tune_controller", "(raylet)", "Trials did not complete"):
+        assert noise not in lab.output()
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,53 @@ def test_epochs_of_an_earlier_command_do_not_shorten_the_time_left(plan, clock):
     assert "about 6m00 left" in shown(progress, 120)
 
 
+def test_no_time_is_told_before_half_a_trial_is_behind_us(plan, clock):
+    """A start says little: the frozen layers are computed once, and a first epoch sets up what the others find."""
+    progress = Progress(plan, "live", clock)
+    progress.publish(started(0))
+    clock.minute()
+    progress.publish({"event": "prefix", "trial": 0, "share": 0.5})
+    clock.minute()
+    progress.publish({"event": "prefix", "trial": 0, "share": 1.0})
+    progress.publish({"event": "step", "trial": 0, "epoch": 1, "step": 1, "steps": 100})
+    assert "left" not in shown(progress, 120)
+
+    clock.minute()
+    progress.publish(epoch(0, 0.6))
+
+    assert "about 7m00 left" in shown(progress, 120)
+
+
+def test_when_all_trials_have_ended_it_says_what_is_still_done(plan, clock):
+    """Reports and MLflow take a few seconds; nothing is left to be estimated."""
+    progress = Progress(plan, "live", clock)
+    for number in range(4):
+        progress.already_ended(number, {"best": None})
+
+    assert "4/4 · 0 running · 0 waiting · 0s · writing down what there is" in shown(progress, 120)
+
+
+@pytest.mark.parametrize("mode", ["live", "lines", "json"])
+def test_a_sweep_that_stops_says_so_at_once(plan, clock, capsys, mode):
+    """Else one presses Ctrl-C again, which ends it before all is saved."""
+    progress = Progress(plan, mode, clock)
+
+    progress.publish({"event": "stopping"})
+
+    said = shown(progress, 120) if mode == "live" else capsys.readouterr().out
+    assert ("stopping" if mode == "json" else "what runs is being saved; Ctrl-C again ends it at once") in said
+
+
+def test_an_interrupted_trial_is_told_above_the_live_table(plan, clock, capsys):
+    """The table itself only shows what runs."""
+    progress = Progress(plan, "live", clock)
+    progress.publish(started(0))
+
+    progress.publish({"event": "interrupted", "trial": 0, "failure": "process died", "error": "exit 139", "wait": 0.0})
+
+    assert "trial 0000" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "error",
     ["expected [cls] first", "no key [/heads]", "got :warning: here", "first line\nsecond line\n", ""],

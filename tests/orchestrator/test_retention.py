@@ -185,9 +185,22 @@ def test_a_sweep_in_another_store_is_not_cleaned_by_the_default_ones_word(paths)
     note_store(paths, "http://me:secret@127.0.0.1:5001")
     require_same_store(paths, "http://me:secret@127.0.0.1:5001")
 
-    with pytest.raises(SweepError, match=r"in MLflow at http://\*\*\*@127.0.0.1:5001: say so again"):
+    with pytest.raises(SweepError, match=r"in MLflow at http://\*\*\*@127.0.0.1:5001; add --tracking-uri"):
         require_same_store(paths, None)
     assert "secret" not in paths.tracking.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("written", ["absolute", "relative"])
+def test_outs_own_store_is_known_however_it_is_named(paths, monkeypatch, written):
+    """A sweep that was brought back there by its URI is found without one."""
+    from orchestrator.tracking import note_store, require_same_store
+
+    monkeypatch.chdir(paths.out.parent)
+    paths.root.mkdir(parents=True)
+    note_store(paths, "http://127.0.0.1:5001")
+    note_store(paths, f"sqlite:///{paths.out if written == 'absolute' else paths.out.name}/mlflow.db")
+
+    require_same_store(paths, None)
 
 
 @pytest.mark.slow
