@@ -33,6 +33,9 @@ from orchestrator.trial_files import STARTED, write_end
 from orchestrator.worker import SweepTrial
 
 CONNECT_TIMEOUT_S = 20
+GREETING_S = 10
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+"""An empty frame of this kind."""
 ANSWER_S = 35
 """Seconds in which a head has to let us in, once it listens."""
 DRIVER_REPORT_S = 0.05
@@ -71,7 +74,8 @@ def connect(address: str) -> Machine:
     host, _, port = address.rpartition(":")
     if address != "auto":
         try:
-            socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+            with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S) as connection:
+                _greet(connection, address)
         except (OSError, ValueError) as error:
             raise UnreachableError(
                 f"no Ray head at {address} ({error}); expected HOST:PORT of ray start --head"
@@ -89,6 +93,25 @@ def connect(address: str) -> Machine:
             deadline.cancel()
     found = ray.cluster_resources()
     return Machine(int(found.get("CPU", 0)), found.get("GPU", 0.0), f"Ray at {address}")
+
+
+def _greet(connection: socket.socket, address: str) -> None:
+    """Raise UnreachableError unless who listens there speaks gRPC, as Ray does: it would be waited for in C++.
+
+    RFC 9113, section 3.4: a server's first frame is SETTINGS.
+    """
+    if os.environ.get("RAY_USE_TLS", "0") == "1":
+        return
+    connection.settimeout(GREETING_S)
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
+    try:
+        first = connection.recv(9)
+    except TimeoutError as error:
+        raise UnreachableError(
+            f"Ray at {address} has not answered for {GREETING_S} s; is it ray start --head that listens there?"
+        ) from error
+    if first[3:4] != SETTINGS[3:4]:
+        raise UnreachableError(f"what listens at {address} is no Ray head; expected HOST:PORT of ray start --head")
 
 
 def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_once: int, signals: Signals) -> None:

@@ -1,0 +1,145 @@
+"""Who does not answer, or answers nonsense, costs a line within a minute, before anything is written."""
+
+import contextlib
+import http.server
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60
+
+
+def sweep(folder, encoder, data, *arguments):
+    """Run the command on the tiny encoder and data; return its exit code, its error lines, and the seconds it took."""
+    line = [sys.executable, "-m", "orchestrator.sweep", "search_spaces/exp4.py", "--encoder", str(encoder)]
+    line += ["--data", str(data), "--out", str(folder / "runs"), "--profile", "laptop", "--set", "max_tokens=32"]
+    started = time.monotonic()
+    done = subprocess.run(
+        [*line, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (folder / "runs").exists()
+    return done.returncode, done.stderr.splitlines(), time.monotonic() - started
+
+
+@contextlib.contextmanager
+def black_hole():
+    """Yield a port that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def answering(status, content):
+    """Yield the address of a server that answers everything alike."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        """Says the same to all."""
+
+        def do_GET(self):
+            """Answer."""
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_head_that_never_answers_is_one_line(tiny_encoder, tiny_data, tmp_path):
+    """Something listens at the address, and it is no Ray."""
+    with black_hole() as port:
+        code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, "--address", f"127.0.0.1:{port}")
+
+    assert (code, len(lines)) == (4, 1)
+    assert lines[0].startswith(f"error: Ray at 127.0.0.1:{port} has not answered for")
+    assert seconds < PATIENCE_S
+
+
+def test_an_mlflow_that_never_answers_is_one_line(tiny_encoder, tiny_data, tmp_path):
+    """MLflow's own client would wait for minutes."""
+    with black_hole() as port:
+        uri = f"http://127.0.0.1:{port}"
+        code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", uri)
+
+    assert (code, len(lines)) == (4, 1)
+    assert lines[0].startswith(f"error: MLflow at {uri} does not answer: ")
+    assert seconds < PATIENCE_S
+
+
+def test_a_web_server_is_no_head(tiny_encoder, tiny_data, tmp_path):
+    """Ray would wait for it in C++."""
+    with answering(200, b"hello") as uri:
+        code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, "--address", uri.removeprefix("http://"))
+
+    assert (code, len(lines)) == (4, 1)
+    assert lines[0].endswith("is no Ray head; expected HOST:PORT of ray start --head")
+    assert seconds < PATIENCE_S
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "said"),
+    [
+        (401, b"who are you?", "refuses us"),
+        (403, b"not for you", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
+        (200, b"<!DOCTYPE html><html>a router's page</html>", "does not answer"),
+        (500, b"{}", "does not answer"),
+    ],
+)
+def test_a_server_that_is_no_mlflow_for_us_is_one_line(tiny_encoder, tiny_data, tmp_path, status, content, said):
+    """It wants a password, or is something else; who it is, and what to do."""
+    with answering(status, content) as uri:
+        code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", uri)
+
+    assert (code, len(lines)) == (4, 1)
+    assert lines[0].startswith(f"error: MLflow at {uri} ")
+    assert said in lines[0]
+    assert seconds < PATIENCE_S
+
+
+@pytest.mark.parametrize("kind", ["of another version", "not a database"])
+def test_a_database_that_mlflow_cannot_use_is_one_line(tiny_encoder, tiny_data, tmp_path, kind):
+    """Nothing is migrated, nothing is written over."""
+    path = tmp_path / "store.db"
+    if kind == "not a database":
+        path.write_bytes(b"certainly not a database\n" * 200)
+    else:
+        from mlflow import MlflowClient
+
+        MlflowClient(f"sqlite:///{path}", registry_uri=f"sqlite:///{path}").search_experiments()
+        with contextlib.closing(sqlite3.connect(path)) as store, store:
+            store.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    before = path.read_bytes()
+
+    code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", f"sqlite:///{path}")
+
+    assert (code, len(lines)) == (4, 1)
+    assert lines[0].startswith(f"error: MLflow at sqlite:///{path}")
+    assert seconds < PATIENCE_S
+    assert path.read_bytes() == before
+    assert [found.name for found in tmp_path.iterdir()] == ["store.db"]
