@@ -6,6 +6,7 @@ Adding a task is one `register(Task(...))` (here, or in a search-space file) and
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +57,9 @@ class Task:
             raise ValueError(f"task {self.name!r}: kind {self.kind!r}; one of {', '.join(LOSSES)}")
         if len(self.sentence_columns) not in (1, 2):
             raise ValueError(f"task {self.name!r}: {len(self.sentence_columns)} sentence columns; 1 or 2")
+        paths = [name for names in self.files.values() for name in names if Path(name).name != name or "\n" in name]
+        if paths:
+            raise ValueError(f"task {self.name!r}: file {paths[0]!r}; expected a name in the data folder, no path")
         if not self.low < self.high:
             raise ValueError(f"task {self.name!r}: labels {self.low}..{self.high}; low must be below high")
 

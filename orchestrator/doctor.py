@@ -77,9 +77,9 @@ def examine(request: "Request", *, given: bool) -> Iterator[Finding]:
     from model.encoder_files import find_encoder
     from orchestrator.folders import unusable
     from orchestrator.paths import SweepPaths
-    from orchestrator.preflight import inspect_for, visible_gpus, wrong_addresses
+    from orchestrator.preflight import inspect_for, wrong_addresses
     from orchestrator.profiles import choose
-    from orchestrator.resources import find_machine
+    from orchestrator.resources import find_machine, visible_gpus
     from orchestrator.spec import load_sweep
 
     paths = SweepPaths(request.out.resolve(), request.name)

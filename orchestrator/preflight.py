@@ -3,7 +3,6 @@
 Imports no torch, Ray or MLflow; Optuna alone where the search space is one.
 """
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from orchestrator.profiles import Profile, choose
 from orchestrator.ray_environment import open_to_all
 from orchestrator.redaction import masked
 from orchestrator.request import Request
+from orchestrator.resources import visible_gpus
 from orchestrator.spec import LoadedSweep, load_sweep
 
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
@@ -84,15 +84,6 @@ def wrong_addresses(request: Request) -> list[str]:
     elif address and (wrong := open_to_all(address)):
         problems.append(wrong)
     return problems
-
-
-def visible_gpus() -> float:
-    """Return how many NVIDIA GPUs a process may use, as far as the system's files tell; torch has the last word."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    there = len([path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
-    if visible is None:
-        return float(there)
-    return float(min(there, len([part for part in visible.split(",") if part.strip() not in ("", "-1")])))
 
 
 def _options(request: Request, profile: Profile) -> Options:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,18 @@ def find_machine(address: str | None) -> Machine:
 
     cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
     has = f"{cpus} core{'s' * (cpus > 1)}, {gpus or 'no'} GPU{'s' * (gpus > 1)}"
+    if not gpus and (there := visible_gpus()):
+        has += f" that torch {torch.__version__} can use ({there:g} in /dev: another torch, or a newer driver?)"
     return Machine(cpus, float(gpus), f"this machine: {has}")
+
+
+def visible_gpus() -> float:
+    """Return how many NVIDIA GPUs a process may use, as far as the system's files tell; torch has the last word."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len([path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+    if visible is None:
+        return float(there)
+    return float(min(there, len([part for part in visible.split(",") if part.strip() not in ("", "-1")])))
 
 
 def share_out(machine: Machine, trials: int, *, cpus_per_trial: float | None, gpus_per_trial: float | None) -> Share:

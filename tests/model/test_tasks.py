@@ -127,6 +127,9 @@ def test_the_same_name_with_other_values_is_refused():
         ({"sentence_columns": ()}, "0 sentence columns; 1 or 2"),
         ({"sentence_columns": ("a", "b", "c")}, "3 sentence columns; 1 or 2"),
         ({"low": 4, "high": 4}, "low must be below high"),
+        ({"files": {"train": ("../../etc/passwd",)}}, "expected a name in the data folder, no path"),
+        ({"files": {"train": ("/etc/passwd",)}}, "expected a name in the data folder, no path"),
+        ({"files": {"train": ("a\nb",)}}, "expected a name in the data folder, no path"),
     ],
 )
 def test_an_impossible_task_is_refused(values, expected):
