@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.paths import tracking_uri
-from orchestrator.redaction import masked, redacted
+from orchestrator.redaction import bare, masked, redacted
 
 ANSWER_S = 8.0
 """Seconds in which a server has to give a first sign of life."""
@@ -48,7 +48,7 @@ def require_answer(uri: str) -> None:
     """
     if uri.startswith(("http://", "https://")):
         try:
-            urllib.request.urlopen(uri, timeout=ANSWER_S).close()  # noqa: S310  (http alone)
+            urllib.request.urlopen(bare(uri), timeout=ANSWER_S).close()  # noqa: S310  (http alone)
         except urllib.error.HTTPError:
             return
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.errors import BAD_INPUT, FAILED, SweepError
-from orchestrator.redaction import guard_logs, redacted
+from orchestrator.redaction import guard_logs, guarded_output, redacted
 
 STORED_MODEL = "NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder."
 
@@ -37,19 +37,20 @@ def one_line_errors(*, debug: bool, mendable: tuple[type[Exception], ...] = ()) 
     SweepError and what is `mendable` is for the person, and stands there as it is; of any other error, its type too.
     """
     guard_logs()
-    try:
-        yield
-    except (typer.Exit, typer.Abort):
-        raise
-    except Exception as error:
-        if isinstance(error, (SweepError, *mendable)):
-            lines, code = str(error).split("\n"), BAD_INPUT
-        else:
-            lines, code = [f"{type(error).__name__}: {error}; --debug shows the traceback"], FAILED
-        from orchestrator.console import say
+    with guarded_output():
+        try:
+            yield
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, (SweepError, *mendable)):
+                lines, code = str(error).split("\n"), BAD_INPUT
+            else:
+                lines, code = [f"{type(error).__name__}: {error}; --debug shows the traceback"], FAILED
+            from orchestrator.console import say
 
-        if debug:
-            say(redacted(traceback.format_exc().rstrip()), to=sys.stderr)
-        told = "\n".join(line if line.startswith(" ") else f"error: {line}" for line in lines)
-        say(redacted(told), to=sys.stderr)
-        raise typer.Exit(error.exit_code if isinstance(error, SweepError) else code) from error
+            if debug:
+                say(redacted(traceback.format_exc().rstrip()), to=sys.stderr)
+            told = "\n".join(line if line.startswith(" ") else f"error: {line}" for line in lines)
+            say(redacted(told), to=sys.stderr)
+            raise typer.Exit(error.exit_code if isinstance(error, SweepError) else code) from error

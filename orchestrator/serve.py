@@ -4,6 +4,7 @@ The server is MLflow's own program, as a process of its own: bound to loopback, 
 or telemetry. Everything here talks to it over HTTP, so that nothing heavy is imported.
 """
 
+import base64
 import ctypes
 import json
 import os
@@ -19,13 +20,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import typer
 
 from orchestrator import paths
 from orchestrator.errors import BAD_INPUT, UNREACHABLE
-from orchestrator.redaction import masked, redacted
+from orchestrator.redaction import bare, masked, redacted
 from orchestrator.view import VIEW_TAG, leaderboard_url
 
 HOST = "127.0.0.1"
@@ -101,7 +102,7 @@ def view_links(ui_base: str) -> dict[str, str]:
             raise ValueError(f"{ui_base} answers, but not as MLflow does")  # noqa: TRY004 (the user's input)
         for experiment in answer.get("experiments", []):
             if any(tag["key"] == VIEW_TAG for tag in experiment.get("tags", [])):
-                links[experiment["name"]] = leaderboard_url(ui_base, experiment["experiment_id"])
+                links[experiment["name"]] = leaderboard_url(bare(ui_base), experiment["experiment_id"])
         if not answer.get("next_page_token"):
             return links
         page["page_token"] = answer["next_page_token"]
@@ -212,7 +213,7 @@ def _print_links(ui_base: str) -> None:
         print(f"{name:{width}}  {link}", flush=True)
     if not links:
         print(
-            f"no sweep has a leaderboard yet  {ui_base}/#/experiments?workflowType=machine_learning",
+            f"no sweep has a leaderboard yet  {bare(ui_base)}/#/experiments?workflowType=machine_learning",
             flush=True,
         )
 
@@ -222,12 +223,17 @@ def _get(ui_base: str, path: str, body: dict[str, Any] | None = None) -> bytes:
 
     Raises OSError (urllib's errors are its kin) for no answer and for any status but success.
     """
-    local = urlsplit(ui_base).hostname in {HOST, "localhost"}
+    parts = urlsplit(ui_base)
+    local = parts.hostname in {HOST, "localhost"}
     proxies = [urllib.request.ProxyHandler({})] if local else []  # a proxy cannot see this machine's loopback
+    headers = {"Content-Type": "application/json"}
+    if parts.username is not None:  # which urllib would take for a part of the host
+        who = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(who.encode()).decode()}"
     request = urllib.request.Request(  # noqa: S310 (http or https: checked by `serve`)
-        ui_base.rstrip("/") + path,
+        bare(ui_base).rstrip("/") + path,
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
+        headers=headers,
     )
     with urllib.request.build_opener(*proxies).open(request, timeout=30) as answer:
         content: bytes = answer.read()

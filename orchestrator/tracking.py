@@ -30,7 +30,7 @@ from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.leaderboard import TrialRecord, leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
-from orchestrator.redaction import masked
+from orchestrator.redaction import bare, masked
 from orchestrator.registry import ModelRegistry
 from orchestrator.retention import kept_trials
 from orchestrator.view import DEFAULT_UI, ViewColumns, leaderboard_url, view_tag
@@ -82,7 +82,7 @@ class Projection:
     @property
     def link(self) -> str:
         """Return the link that opens the leaderboard in MLflow's UI."""
-        return leaderboard_url(self.uri if self.uri.startswith("http") else DEFAULT_UI, self._experiment)
+        return leaderboard_url(bare(self.uri) if self.uri.startswith("http") else DEFAULT_UI, self._experiment)
 
     @property
     def runs(self) -> dict[int, str]:

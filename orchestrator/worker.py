@@ -3,7 +3,9 @@
 import json
 import logging
 import os
-from collections.abc import Generator
+import traceback
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from model.failpoints import reach
 from orchestrator import spot
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import read_plan
+from orchestrator.redaction import guard_logs, guard_output, redacted
 from orchestrator.trial import Execution, run_trial
 from orchestrator.trial_files import HANG
 from orchestrator.watchdog import Watchdog
@@ -43,6 +46,22 @@ class SpentProcessError(RuntimeError):
     """The process must not serve another trial: a fresh one does."""
 
 
+class WorkerError(RuntimeError):
+    """An error of this process that is none of its trial; Ray and Tune keep its text in their files."""
+
+
+@contextmanager
+def _told_without_secrets() -> Iterator[None]:
+    """Let what goes wrong in this process reach Ray without a secret; as it is, where it holds none."""
+    try:
+        yield
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))
+        if redacted(text) == text:
+            raise
+        raise WorkerError(redacted(text)) from None
+
+
 class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
     """Runs the trial that its config names; results go to Tune, everything that counts to the trial's folder."""
 
@@ -50,8 +69,11 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
     _watchdog: Watchdog | None = None
     _spent = False
 
+    @_told_without_secrets()
     def setup(self, config: dict[str, Any]) -> None:
         """Start on a trial; `config` holds plain values: out, sweep, number, attempt, execution, config."""
+        guard_logs()
+        guard_output()
         logging.basicConfig()  # to the worker's log, which Ray keeps
         logging.getLogger("model").setLevel(logging.INFO)
         _watch_spot()
@@ -70,6 +92,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
             notice=_spot_notice,
         )
 
+    @_told_without_secrets()
     def step(self) -> dict[str, Any]:
         """Return the next report."""
         assert self._watchdog is not None
@@ -84,6 +107,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
         # As text: Tune flattens nested results on the way to a searcher.
         return {"report": json.dumps(report), "done": report["done"], "epoch": len(report["history"])}
 
+    @_told_without_secrets()
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Go on to another trial in the same process, unless it is spent."""
         reach("process: reset")
@@ -93,6 +117,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
         self.setup(new_config)
         return True
 
+    @_told_without_secrets()
     def cleanup(self) -> None:
         """Leave the trial: where it has not ended, it is saved where it stands."""
         self._reports.close()
