@@ -52,7 +52,7 @@ def cache_bytes(inspected: Inspected) -> int:
             encoding = encoding_of(config, split.task)
             read = (split.task.name, split.name, encoding, config.max_tokens)
             if read not in lengths:
-                lengths[read] = _tokens_an_example(split, config, tokenizer)
+                lengths[read] = tokens_an_example(split, config, tokenizer)
             vectors = 2 if split.task.is_pair and encoding == "separate" else 1
             rows = vectors if depth == shape.num_hidden_layers else lengths[read]
             key = (*read, count, depth, config.prefix_format, config.precision)
@@ -60,7 +60,7 @@ def cache_bytes(inspected: Inspected) -> int:
     return sum(sizes.values())
 
 
-def _tokens_an_example(split: Split, config: TrialConfig, tokenizer: Tokenizer) -> float:
+def tokens_an_example(split: Split, config: TrialConfig, tokenizer: Tokenizer) -> float:
     """Return the mean number of tokens of a sample's examples, both sentences of a pair together."""
     chosen = np.linspace(0, len(split) - 1, min(SAMPLE, len(split))).astype(int)
     texts: Sequence[tuple[str, ...]] = [split.sentences[position] for position in chosen]

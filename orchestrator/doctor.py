@@ -76,6 +76,7 @@ def examine(request: "Request", *, given: bool) -> Iterator[Finding]:
     """Yield what each check finds, in the order in which a sweep makes them; `given` says whether there is a file."""
     from model.encoder_files import find_encoder
     from orchestrator.folders import unusable
+    from orchestrator.gpu_memory import too_large_for_the_gpu
     from orchestrator.paths import SweepPaths
     from orchestrator.preflight import inspect_for, wrong_addresses
     from orchestrator.profiles import choose
@@ -110,7 +111,10 @@ def examine(request: "Request", *, given: bool) -> Iterator[Finding]:
         loaded: list[LoadedSweep] = []
         yield _look("search space", lambda: load_sweep(request.file), lambda it: [it.sweep.question], loaded)
         if loaded:
-            yield _look("sweep", lambda: inspect_for(request, loaded[0], gpus), _sweep)
+            kept: list[Inspected] = []
+            yield _look("sweep", lambda: inspect_for(request, loaded[0], gpus), _sweep, kept)
+            if kept and there and (large := too_large_for_the_gpu(kept[0], there[0].gpu_bytes)):
+                yield Finding("GPU memory", large, BAD_INPUT)
     yield _look("MLflow", lambda: _tracking(request, paths.out), lambda it: [it])
 
 

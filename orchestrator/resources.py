@@ -12,6 +12,8 @@ class Machine:
     cpus: int
     gpus: float
     where: str
+    gpu_bytes: int = 0
+    """Memory of the smallest GPU; 0 where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ def find_machine(address: str | None) -> Machine:
     has = f"{cpus} core{'s' * (cpus > 1)}, {gpus or 'no'} GPU{'s' * (gpus > 1)}"
     if not gpus and (there := visible_gpus()):
         has += f" that torch {torch.__version__} can use ({there:g} in /dev: another torch, or a newer driver?)"
-    return Machine(cpus, float(gpus), f"this machine: {has}")
+    sizes = [torch.cuda.get_device_properties(number).total_memory for number in range(gpus)]
+    return Machine(cpus, float(gpus), f"this machine: {has}", min(sizes, default=0))
 
 
 def visible_gpus() -> float:

@@ -19,7 +19,8 @@ from orchestrator import errors, ray_environment, show
 from orchestrator.console import console as console_for
 from orchestrator.console import say
 from orchestrator.driver import Driver
-from orchestrator.errors import SweepError
+from orchestrator.errors import SweepError, refuse
+from orchestrator.gpu_memory import too_large_for_the_gpu
 from orchestrator.hold import hold
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import LeaseKeeper, leased
@@ -29,6 +30,7 @@ from orchestrator.plan import Draft, Plan, concurrency, draft, settle
 from orchestrator.preflight import Checked, inspect_for
 from orchestrator.profiles import choose
 from orchestrator.progress import Progress, mode_for
+from orchestrator.redaction import redacted
 from orchestrator.request import Request
 from orchestrator.resources import Machine, find_machine, too_large
 from orchestrator.retention import remove_leftovers
@@ -93,6 +95,7 @@ def _run(checked: Checked, console: Console, signals: Signals) -> int:
     inspected = checked.inspected
     if inspected is None or inspected.options.profile != profile.name:
         inspected = inspect_for(request, checked.loaded, machine.gpus)
+    refuse(too_large_for_the_gpu(inspected, machine.gpu_bytes))
     drafted = draft(inspected, machine)
     if request.dry_run:
         at_once = concurrency(drafted.plan, machine, request.concurrent)
@@ -275,4 +278,4 @@ def _put_aside(paths: SweepPaths) -> None:
 
 def _command() -> str:
     arguments = [argument for argument in sys.argv[1:] if argument != "--new"]
-    return shlex.join(["python", "-m", "orchestrator.sweep", *arguments])
+    return redacted(shlex.join(["python", "-m", "orchestrator.sweep", *arguments]))
