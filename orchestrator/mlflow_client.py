@@ -76,7 +76,8 @@ def require_store(uri: str) -> None:
                 f"MLflow at {masked(uri)}: the database is of another MLflow ({mlflow.__version__} is here); "
                 f"back it up, then: mlflow db upgrade {masked(uri)}"
             ) from error
-        raise UnreachableError(f"MLflow at {masked(uri)} does not answer: {text}") from error
+        advice = "start it, or leave out --tracking-uri" if uri.startswith("http") else "another --tracking-uri?"
+        raise UnreachableError(f"MLflow at {masked(uri)} does not answer: {text}; {advice}") from error
 
 
 def require_tracking(uri: str | None, out: Path) -> str:
@@ -106,4 +107,6 @@ def fetch_model(name: str, uri: str, target: Path) -> Path:
 
 def first_line(error: BaseException) -> str:
     """Return an error in one line, without secrets."""
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        error = error.reason
     return redacted((str(error) or type(error).__name__).strip().splitlines()[0][:300])

@@ -72,7 +72,7 @@ def wrong_addresses(request: Request) -> list[str]:
         if scheme not in STORES:
             problems.append(
                 f"--tracking-uri {masked(uri)}: expected http(s)://HOST:PORT, or a database as sqlite:///FILE or "
-                "postgresql://USER@HOST/NAME"
+                "postgresql://HOST/NAME"
             )
         elif scheme.startswith("http") and not _host_and_port(uri):
             problems.append(f"--tracking-uri {masked(uri)}: names no host, or no port that there is")

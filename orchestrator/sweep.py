@@ -104,14 +104,15 @@ def _search_space(file: Path | None) -> Path:
 
     folder = Path(__file__).parent.parent / "search_spaces"
     known = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-    what = "no search space given" if file is None else f"{file}: no such search-space file"
-    near = folder.parent == Path.cwd()
-    listed = "\n".join(f"  {_pad(path, near=near)}{question_of(path)}" for path in known)
+    near_by = folder / f"{file.stem if file is not None else ''}.py"
+    hint = f" (did you mean {_shown(near_by)}?)" if near_by in known else ""
+    what = "no search space given" if file is None else f"{file}: no such search-space file{hint}"
+    listed = "\n".join(f"  {_shown(path).ljust(24)}{question_of(path)}" for path in known)
     raise SweepError(f"{what}; there are:\n{listed}")
 
 
-def _pad(path: Path, *, near: bool) -> str:
-    return str(path.relative_to(Path.cwd()) if near else path).ljust(24)
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _name(name: str) -> str:
