@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import os
 import socket
 import sqlite3
 import subprocess
@@ -11,6 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from orchestrator.sweep import app
 
 pytestmark = pytest.mark.slow
 
@@ -18,18 +22,40 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60
 
 
+@pytest.fixture(autouse=True)
+def _own_environment():
+    """Undo what a command sets in the environment for the processes that it starts."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def line_of(folder, encoder, data):
+    """Return the command's arguments on the tiny encoder and data."""
+    line = [str(ROOT / "search_spaces" / "exp4.py"), "--encoder", str(encoder), "--data", str(data)]
+    return [*line, "--out", str(folder / "runs"), "--profile", "laptop", "--set", "max_tokens=32"]
+
+
 def sweep(folder, encoder, data, *arguments):
-    """Run the command on the tiny encoder and data; return its exit code, its error lines, and the seconds it took."""
-    line = [sys.executable, "-m", "orchestrator.sweep", "search_spaces/exp4.py", "--encoder", str(encoder)]
-    line += ["--data", str(data), "--out", str(folder / "runs"), "--profile", "laptop", "--set", "max_tokens=32"]
+    """Run the command as a process; return its exit code, its error lines, and the seconds it took."""
+    line = [sys.executable, "-m", "orchestrator.sweep", *line_of(folder, encoder, data), *arguments]
     started = time.monotonic()
-    done = subprocess.run(
-        [*line, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False
-    )
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False)
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (folder / "runs").exists()
     return done.returncode, done.stderr.splitlines(), time.monotonic() - started
+
+
+def sweep_here(folder, encoder, data, *arguments):
+    """Do the same in this process, which has loaded all that is heavy."""
+    started = time.monotonic()
+    done = CliRunner().invoke(app, [*line_of(folder, encoder, data), *arguments])
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (folder / "runs").exists()
+    return done.exit_code, done.stderr.splitlines(), time.monotonic() - started
 
 
 @contextlib.contextmanager
@@ -114,7 +140,7 @@ def test_a_web_server_is_no_head(tiny_encoder, tiny_data, tmp_path):
 def test_a_server_that_is_no_mlflow_for_us_is_one_line(tiny_encoder, tiny_data, tmp_path, status, content, said):
     """It wants a password, or is something else; who it is, and what to do."""
     with answering(status, content) as uri:
-        code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", uri)
+        code, lines, seconds = sweep_here(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", uri)
 
     assert (code, len(lines)) == (4, 1)
     assert lines[0].startswith(f"error: MLflow at {uri} ")
@@ -136,7 +162,7 @@ def test_a_database_that_mlflow_cannot_use_is_one_line(tiny_encoder, tiny_data, 
             store.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
     before = path.read_bytes()
 
-    code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", f"sqlite:///{path}")
+    code, lines, seconds = sweep_here(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", f"sqlite:///{path}")
 
     assert (code, len(lines)) == (4, 1)
     assert lines[0].startswith(f"error: MLflow at sqlite:///{path}")
