@@ -162,7 +162,7 @@ def test_a_database_that_mlflow_cannot_use_is_one_line(tiny_encoder, tiny_data, 
             store.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
     before = path.read_bytes()
 
-    code, lines, seconds = sweep_here(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", f"sqlite:///{path}")
+    code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", f"sqlite:///{path}")
 
     assert (code, len(lines)) == (4, 1)
     assert lines[0].startswith(f"error: MLflow at sqlite:///{path}")
