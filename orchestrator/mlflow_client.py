@@ -61,11 +61,16 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(uri, registry_uri=uri)
 
 
-def require_store(uri: str) -> None:
-    """Raise UnreachableError with one line where a store cannot be used: nobody answers, or it wants something else."""
+def require_store(uri: str, name: str | None = None) -> None:
+    """Raise UnreachableError with one line where a store cannot be used: nobody answers, or it wants something else.
+
+    Raises SweepError where the experiment of this name was deleted there.
+    """
     try:
         require_answer(uri)
-        connect(uri).search_experiments(max_results=1)
+        client = connect(uri)
+        client.search_experiments(max_results=1)
+        found = client.get_experiment_by_name(name) if name is not None else None
     except Exception as error:
         text = first_line(error)
         if re.search(r"\b(401|403)\b|[Uu]nauthori[sz]ed|not authenticated|[Pp]ermission denied", str(error)):
@@ -78,14 +83,19 @@ def require_store(uri: str) -> None:
             ) from error
         advice = "start it, or leave out --tracking-uri" if uri.startswith("http") else "another --tracking-uri?"
         raise UnreachableError(f"MLflow at {masked(uri)} does not answer: {text}; {advice}") from error
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise SweepError(
+            f"MLflow at {masked(uri)}: its experiment {name!r} was deleted; restore it (mlflow experiments restore -x "
+            f"{found.experiment_id}), or --name NAME gives another name"
+        )
 
 
-def require_tracking(uri: str | None, out: Path) -> str:
-    """Return where a sweep will be tracked. Raises UnreachableError; a database that is not there yet will be made."""
+def require_tracking(uri: str | None, out: Path, name: str | None = None) -> str:
+    """Return where a sweep will be tracked. Raises as require_store; a database that is not there yet will be made."""
     uri = uri or tracking_uri(out)
     file = uri.removeprefix("sqlite:///")
     if file == uri or Path(file).exists():
-        require_store(uri)
+        require_store(uri, name)
     return uri
 
 

@@ -169,3 +169,17 @@ def test_a_database_that_mlflow_cannot_use_is_one_line(tiny_encoder, tiny_data, 
     assert seconds < PATIENCE_S
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["store.db"]
+
+
+def test_an_experiment_that_was_deleted_is_told_before_anything_is_written(tiny_encoder, tiny_data, tmp_path):
+    """MLflow keeps its name: how to bring it back, or what else to do."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'store.db'}"
+    client = MlflowClient(uri, registry_uri=uri)
+    client.delete_experiment(client.create_experiment("exp4"))
+
+    code, lines, _ = sweep_here(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", uri)
+
+    assert (code, len(lines)) == (2, 1)
+    assert lines[0].startswith(f"error: MLflow at {uri}: its experiment 'exp4' was deleted; restore it")

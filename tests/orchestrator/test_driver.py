@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from model.checkpoint import MODEL, open_checkpoint
 from model.config import HeadConfig
 from model.files import write_manifest, write_sealed
+from orchestrator.disk import cache_bytes
 from orchestrator.driver import Driver
 from orchestrator.estimate import prefix_cache_sizes
 from orchestrator.failures import ALIKE_STOP, FORGIVEN, Failure, class_of
@@ -898,7 +899,8 @@ def test_the_caches_estimated_size_is_the_one_it_takes(options_for, machine, loa
         replace(tiny_config, unfrozen_layers=0, epochs=1, prefix_format="fp32"),
         replace(tiny_config, unfrozen_layers="all", epochs=1),
     ]
-    drafted = draft(inspect(loaded_list(*configs), options_for(cpus_per_trial=1.0, max_dev_examples=8)), machine)
+    inspected = inspect(loaded_list(*configs), options_for(cpus_per_trial=1.0, max_dev_examples=8))
+    drafted = draft(inspected, machine)
     for number, config in enumerate(configs):
         for _ in start(drafted.plan, paths, number, config, EXECUTION):
             pass
@@ -908,6 +910,7 @@ def test_the_caches_estimated_size_is_the_one_it_takes(options_for, machine, loa
     files = list(paths.prefix_cache.glob("*/states.npy"))
     assert len(files) == 12
     assert sum(path.stat().st_size - 128 for path in files) == said
+    assert cache_bytes(inspected) == pytest.approx(said, rel=0.2)  # before anything heavy is loaded, and from a sample
 
 
 def test_what_is_told_of_the_frozen_layers_is_published(bench):
