@@ -109,6 +109,14 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
         raise OSError(int(said[1]), os.strerror(int(said[1])), str(path)) from error
 
 
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors in a file of a checked folder. Raises DamagedFileError where it holds something else."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DamagedFileError(f"{path}: not a safetensors file ({error})") from error
+
+
 def open_checkpoint(folder: Path, *, contents: bool = True) -> Checkpoint:
     """Return the checkpoint in a folder after checking it, without `contents` by its sizes. Raises DamagedFileError."""
     manifest = read_manifest(folder, contents=contents)
@@ -124,10 +132,10 @@ def load_state(checkpoint: Checkpoint) -> TrainingState:
     step = checkpoint.manifest.get("step", 0)
     return TrainingState(
         checkpoint.manifest["epoch"],
-        load_file(checkpoint.weights),
-        load_file(checkpoint.folder / OPTIMIZER),
+        load_tensors(checkpoint.weights),
+        load_tensors(checkpoint.folder / OPTIMIZER),
         step,
-        load_file(checkpoint.folder / WITHIN_EPOCH) if step else {},
+        load_tensors(checkpoint.folder / WITHIN_EPOCH) if step else {},
     )
 
 
@@ -158,7 +166,7 @@ def load_model(checkpoint: Checkpoint, encoder: EncoderSource) -> StoredModel:
     require_same_encoder(checkpoint, encoder)
     prefix = FrozenPrefix(checkpoint.config, encoder, torch.device("cpu"))
     model = MultitaskModel(checkpoint.config, checkpoint.tasks, prefix.top())
-    model.load_trained(load_file(checkpoint.weights))
+    model.load_trained(load_tensors(checkpoint.weights))
     return StoredModel(model.eval(), prefix)
 
 

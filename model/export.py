@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from model.checkpoint import MODEL, Checkpoint, require_same_encoder, storable
+from model.checkpoint import MODEL, Checkpoint, load_tensors, require_same_encoder, storable
 from model.config import config_to_dict
 from model.encoder_files import TOKENIZER_FILES, WEIGHTS, EncoderSource
 from model.files import new_folder, share, write_json, write_manifest
@@ -25,7 +25,7 @@ def export_model(checkpoint: Checkpoint, encoder: EncoderSource, folder: Path) -
     Raises ValueError where the encoder is another one than the checkpoint's, or its weights were released.
     """
     require_same_encoder(checkpoint, encoder)
-    trained = load_file(checkpoint.weights)
+    trained = load_tensors(checkpoint.weights)
     merged: dict[str, Tensor] = dict(load_encoder(encoder).state_dict())
     own = {name.removeprefix("bert."): tensor for name, tensor in trained.items() if name.startswith("bert.")}
     assert own.keys() <= merged.keys(), "a checkpoint's encoder tensors are the encoder's"

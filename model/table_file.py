@@ -39,6 +39,7 @@ class TableFile:
         """Read nothing yet."""
         self.path = path
         self._hash = hashlib.sha256()
+        self._line = ""
 
     @property
     def sha256(self) -> str:
@@ -61,6 +62,8 @@ class TableFile:
         line, width = 1, 0
         try:
             for cells in reader:
+                if self._line.endswith(("\r\r\n", "\r")):  # the csv module takes them all for the line's end
+                    raise DataError(f"{self.path}:{line}: a carriage return without a line feed; a broken line end?")
                 if cells:
                     width = width or len(cells)
                     if len(cells) != width:
@@ -86,11 +89,12 @@ class TableFile:
             if b"\0" in raw:
                 raise DataError(f"{self.path}:{number}: has a NUL byte")
             try:
-                yield raw.decode("utf-8-sig" if offset == 0 else "utf-8")
+                self._line = raw.decode("utf-8-sig" if offset == 0 else "utf-8")
             except UnicodeDecodeError as error:
                 byte = error.object[error.start]
                 where = offset + len(raw) - len(error.object) + error.start  # without the mark, the object is shorter
                 raise DataError(f"{self.path}:{number}: byte 0x{byte:02X} at offset {where} is not UTF-8") from error
+            yield self._line
             offset += len(raw)
 
 

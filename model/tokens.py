@@ -168,6 +168,10 @@ def _read(folder: Path) -> PackedTokens:
     manifest = read_manifest(folder)
     if manifest.get("key") != folder.name:
         raise DamagedFileError(f"{folder}: holds other tokens than its name says")
-    table = pa.ipc.open_file(pa.memory_map(str(folder / "tokens.arrow"))).read_all()
-    ids, types = table["ids"].chunk(0), table["types"].chunk(0)
-    return PackedTokens(ids.values.to_numpy(), types.values.to_numpy(), ids.offsets.to_numpy(), manifest["per_example"])
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(folder / "tokens.arrow"))).read_all()
+        ids, types = table["ids"].chunk(0), table["types"].chunk(0)
+        arrays = ids.values.to_numpy(), types.values.to_numpy(), ids.offsets.to_numpy()
+    except (pa.ArrowException, KeyError, IndexError, AttributeError) as error:
+        raise DamagedFileError(f"{folder}: holds no tokens ({error})") from error
+    return PackedTokens(*arrays, manifest["per_example"])

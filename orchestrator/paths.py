@@ -52,8 +52,10 @@ class TrialPaths:
         while True:
             attempts = self.attempts()
             folder = self.attempt(attempt_number(attempts[-1]) + 1 if attempts else 1)
+            for above in (self.root.parent, self.root):
+                above.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                folder.mkdir(parents=True)
+                folder.mkdir(mode=0o700)
             except FileExistsError:
                 continue
             for above in (self.root, *self.root.parents[:3]):  # up to OUT; whoever made them may have died at it

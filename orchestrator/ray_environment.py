@@ -5,6 +5,9 @@ Kept apart from orchestrator/runner.py for that reason alone; imports no Ray.
 
 import os
 import secrets
+import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from model.files import make_folder
@@ -38,8 +41,12 @@ def prepare(out: Path, address: str | None) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # 2.60 turns it half on by itself
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # what is wrong with the address we say ourselves
         return
-    # Ray listens on all interfaces even locally, and whoever reaches it runs code: only we have the token.
-    os.environ.pop("RAY_ADDRESS", None)
+    # Ray listens on all interfaces even locally, and whoever reaches it runs code: only we have the token. It keeps to
+    # loopback where it holds this machine for one that cannot be part of a cluster; the name is of Windows and macOS.
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):  # another cluster's; the latter would come before our token's file
+        os.environ.pop(name, None)
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ["RAY_TMPDIR"] = str(_own_temporary_folder())
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_own_token(out))
 
@@ -53,6 +60,26 @@ def open_to_all(address: str) -> str | None:
         f"--address {address}: is not on this machine, and RAY_AUTH_MODE is not 'token': whoever reaches Ray runs "
         "code on every node; start it with a token, as ray_cluster.yaml does, and set RAY_AUTH_MODE=token"
     )
+
+
+def _own_temporary_folder() -> Path:
+    """Return a folder that nobody else enters: in it Ray lets everybody write to its sockets' folder and read its logs.
+
+    Its path is short: of a socket's the kernel takes 107 bytes.
+    """
+    usual = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    own = usual if _is_private(usual) else usual / f"ray-{os.getuid()}"
+    with suppress(OSError):
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return own if _is_private(own) else Path(tempfile.mkdtemp(prefix="ray-"))
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
 def _own_token(out: Path) -> Path:

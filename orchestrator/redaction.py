@@ -28,7 +28,7 @@ LOOKS = re.compile(
     r"|\bsk-[A-Za-z0-9_-]{20,}\b"
     r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+"
     r"|(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(?=-----END|$)"
-    r"|(?P<scheme>\b(?:[Bb]earer|[Bb]asic)\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r"|(?P<scheme>\b[Bb]earer\s+|(?i:authorization)['\":= ]{1,5}(?i:basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
     r"|(?P<query>[?&](?:token|sig|signature|password|secret|key|api_key|access_token|X-Amz-Signature)=)[^&\s'\"]+"
     r"|(?P<option>--[a-z-]*(?:password|passwd|secret|token|api-key|access-key)[= ])[^\s'\"]+"
     r"|(?P<field>\b[A-Za-z0-9_]*(?:TOKEN|_token|(?i:password|passwd|secret|api_?key|(?:access|private|secret)_key))"
@@ -62,7 +62,7 @@ def masked(uri: str) -> str:
 
 
 def bare(uri: str) -> str:
-    """Return a URI without the user and the password that may stand in it: a link to be opened, or a host to be asked."""
+    """Return a URI without the user and password that may stand in it: a link to be opened, a host to be asked."""
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
 

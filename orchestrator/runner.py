@@ -17,6 +17,7 @@ from pathlib import Path
 
 import ray
 from ray import tune
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
 from orchestrator.driver import Driver
 from orchestrator.errors import FAILED, UNREACHABLE, UnreachableError
@@ -116,6 +117,8 @@ def _greet(connection: socket.socket, address: str) -> None:
 
 def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_once: int, signals: Signals) -> None:
     """Run the sweep's trials until the study's total is reached, a signal asks to stop, or the driver is in trouble."""
+    # Tune would hand the driver's AWS keys to the trials' processes by a message that Ray logs in a file for all.
+    ENV_VARS_TO_PROPAGATE.difference_update([name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")])
     execution = replace(execution, report_s=max(execution.report_s, at_once * DRIVER_REPORT_S))
     searcher = StudySearcher(driver, paths, execution, lambda: signals.asked)
     tuner = tune.Tuner(

@@ -103,7 +103,7 @@ def _run(checked: Checked, console: Console, signals: Signals) -> int:
         kept, cache_limit = request.keep_checkpoints, request.cache_bytes
         show.dry_run(console, drafted, paths, at_once, keep=kept, cache_limit=cache_limit)
         return errors.DONE
-    require_tracking(request.tracking_uri, paths.out)
+    require_tracking(request.tracking_uri, paths.out, request.name)
     if not request.address:  # writes a token under OUT: not before everything given is known to be right
         ray_environment.prepare(paths.out, None)
     with hold(paths):
@@ -163,8 +163,13 @@ def _run_leased(sweep: OpenSweep) -> int:
 
 def _concerns(command: Command) -> list[str]:
     """Return what a person may want to mend in the data."""
-    found = json.loads(command.paths.data_report.read_text(encoding="utf-8"))
-    return concerns(found, command.drafted.corpus)
+    file, drafted = command.paths.data_report, command.drafted
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:  # it was changed
+        found = data_report(drafted.corpus, drafted.encoder.tokenizer())
+        write_json(file, found)
+    return concerns(found, drafted.corpus)
 
 
 def _stopped(console: Console) -> int:

@@ -136,8 +136,7 @@ class _Run:
             bound_heap()
         self.material = material = material_of(self.plan, self.paths)
         self.data = data = examples_of(material, self.plan, self.paths, self.config)
-        with torch.device("meta"):
-            self.parameters = parameter_counts(self.config, [entry.task for entry in data], material.encoder.config)
+        self.parameters = parameter_counts(self.config, [entry.task for entry in data], material.encoder.config)
         cache = self._limited(material.cache)
         yield from self._prefix(data, FrozenPrefix(self.config, material.encoder, device, cache))
         start = load_state(resumed) if resumed else None

@@ -31,10 +31,11 @@ from orchestrator import lease, registry, tracking, trial, trial_files
 from orchestrator.driver import Driver
 from orchestrator.errors import RunningElsewhereError, UnreachableError
 from orchestrator.failures import Failure
+from orchestrator.inspection import varying
 from orchestrator.leaderboard import leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import ADVICE, FencedError
 from orchestrator.paths import SweepPaths, attempt_number, state_folder
-from orchestrator.plan import PLAN_VERSION, Plan, settle, varying
+from orchestrator.plan import PLAN_VERSION, Plan, settle
 from orchestrator.retention import remove_leftovers
 from orchestrator.study import LEASE_S, TrialStudy
 from orchestrator.tracking import Projection
@@ -195,8 +196,8 @@ class World:
         material = SimpleNamespace(encoder=source, cache=SimpleNamespace(limit_bytes=0))
         prefix = SimpleNamespace(encoder=source, build=lambda *_: iter(()))
         for name, value in (
-            ("material_of", material), ("examples_of", data()), ("Encoder", None), ("FrozenPrefix", prefix),
-            ("depths_alike", set()), ("bound_heap", None), ("count", (9, 5)),
+            ("material_of", material), ("examples_of", data()), ("FrozenPrefix", prefix),
+            ("depths_alike", set()), ("bound_heap", None), ("parameter_counts", (9, 5)),
         ):  # fmt: skip
             put(trial, name, lambda *_, value=value: value)
 
