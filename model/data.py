@@ -263,5 +263,7 @@ def _label(text: str, task: Task, where: str) -> float:
     whole = task.kind == "regression" or value == round(value) if np.isfinite(value) else False
     if not (whole and task.low <= value <= task.high):
         kind = "a number in" if task.kind == "regression" else "a whole number in"
-        raise DataError(f"{where}: label {text!r} of task {task.name!r}; expected {kind} {task.low:g}..{task.high:g}")
+        raise DataError(
+            f"{where}: label {text[:60]!r} of task {task.name!r}; expected {kind} {task.low:g}..{task.high:g}"
+        )
     return value

@@ -30,8 +30,8 @@ LOOKS = re.compile(
     r"|(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(?=-----END|$)"
     r"|(?P<scheme>\b[Bb]earer\s+|(?i:authorization)['\":= ]{1,5}(?i:basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
     r"|(?P<query>[?&](?:token|sig|signature|password|secret|key|api_key|access_token|X-Amz-Signature)=)[^&\s'\"]+"
-    r"|(?P<option>--[a-z-]*(?:password|passwd|secret|token|api-key|access-key)[= ])[^\s'\"]+"
-    r"|(?P<field>\b[A-Za-z0-9_]*(?:TOKEN|_token|(?i:password|passwd|secret|api_?key|(?:access|private|secret)_key))"
+    r"|(?P<option>--[a-z-]{0,40}(?:password|passwd|secret|token|api-key|access-key)[= ])[^\s'\"]+"
+    r"|(?P<field>\b[A-Za-z0-9_]{0,64}(?:TOKEN|_token|(?i:password|passwd|secret|api_?key|(?:access|private|secret)_key))"
     r"\\?['\"]?\s*[=:]\s*\\?['\"]?)[^\s'\"&,;]{4,}"
 )
 """What a secret looks like, or what stands before one."""
