@@ -168,6 +168,31 @@ def test_a_missing_column_is_named_beside_those_found(refusal, header, missing):
     assert text.endswith("expected a tab-separated header")
 
 
+@pytest.mark.parametrize(
+    ("header", "task", "missing", "near"),
+    [
+        ("\tid\tsentence\tsentimnet\n", SENTIMENT, "sentiment", "sentimnet"),
+        ("\tid\tSentence\tsentiment\n", SENTIMENT, "sentence", "Sentence"),
+        ("\tid\tsentence\tsentiment \n", SENTIMENT, "sentiment", "sentiment "),
+        ("\tid\tsentence1\tsentence_2\tsimilarity\n", SIMILARITY, "sentence2", "sentence_2"),
+    ],
+)
+def test_a_misspelt_column_is_asked_after(refusal, header, task, missing, near):
+    """The nearest of the names that are there, other than the task's own; nothing is read from it."""
+    text = refusal(header, task)
+
+    assert text.startswith(f":1: no column {missing!r}; found ")
+    assert text.endswith(f"; did you mean {near!r}?")
+
+
+def test_a_column_that_is_there_is_not_meant_by_another(refusal):
+    """Of a pair whose second column is missing, the first is no misspelling."""
+    text = refusal("\tid\tsentence1\tsimilarity\n", SIMILARITY)
+
+    assert text.startswith(":1: no column 'sentence2'; ")
+    assert "did you mean" not in text
+
+
 def test_a_column_that_stands_there_twice_is_refused(refusal):
     """Which of the two is meant is not guessed."""
     assert refusal("id\tsentence\tsentence\tsentiment\n") == ":1: column 'sentence' stands there twice"
@@ -202,6 +227,24 @@ def test_a_wrong_value_is_refused(refusal, label):
 def test_a_whole_number_is_a_class_however_it_is_written(read, label, value):
     """1.0 is class 1, as the Quora files have it."""
     assert read(HEADER + row(label=label)).labels.tolist() == [value]
+
+
+@pytest.mark.parametrize("labels", [["3"], ["3", "3.0", " 3 "], ["0", "-0.0"]])
+def test_equal_labels_are_refused_where_the_metric_has_no_value_on_them(read, refusal, labels):
+    """Pearson's r is not defined there: a dev or test file like that scores nothing; one to train on may be read."""
+    content = PAIR_HEADER + "".join(f"0\ta\tone\ttwo\t{label}\n" for label in labels)
+    value = float(labels[0])
+    said = f"all {len(labels)} labels are {value:g}; Pearson's r, the metric of 'similarity', has no value there"
+
+    assert refusal(content, SIMILARITY, "dev") == f": {said}"
+    assert refusal(content, SIMILARITY, "test") == f": {said}"
+    assert len(read(content, SIMILARITY)) == len(labels)
+    assert len(read(content + "0\ta\tone\ttwo\t2.5\n", SIMILARITY, "dev")) == len(labels) + 1
+
+
+def test_equal_classes_are_no_error(read):
+    """Accuracy has a value on them."""
+    assert read(HEADER + row() * 3, split="dev").labels.tolist() == [2.0] * 3
 
 
 def test_bytes_that_are_not_utf8_are_named_by_line(refusal):
@@ -263,6 +306,102 @@ def test_skipped_rows_are_counted_and_named_by_line(read):
 def test_a_row_without_a_label_is_skipped(read):
     """A label that is missing is borne where a wrong one is not."""
     assert read(HEADER + row(label=" ") + row() * 999).skipped == ((2, "no label"),)
+
+
+def test_examples_know_their_lines(read):
+    """Blank lines, quoted line ends and rows left out count; an example's line is the one on which it begins."""
+    content = HEADER + "\n" + row('"two\n\nlines"') + row() + "\r\n" + row("") + row() * 999
+
+    split = read(content)
+
+    assert split.lines.tolist()[:4] == [3, 6, 9, 10]
+    assert (len(split.lines), split.lines[-1]) == (1_001, 1_007)
+    assert split.skipped == ((8, "empty sentence"),)
+
+
+@pytest.mark.parametrize("count", [1, 7, 19, 20, 21, None])
+def test_a_capped_splits_examples_know_their_lines(read, count):
+    """They are the lines in the file, whichever examples were taken."""
+    whole = read(HEADER + "".join(row(f"text {i}", identifier=f"i{i}") + "\n" * (i % 3) for i in range(20)))
+    line_of = dict(zip(whole.ids, whole.lines.tolist(), strict=True))
+
+    capped = whole.capped(count)
+
+    assert line_of["i19"] == 2 + 19 + sum(i % 3 for i in range(19))
+    assert len(capped.lines) == min(count or 20, 20)
+    assert capped.lines.tolist() == [line_of[identifier] for identifier in capped.ids]
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Return a function that writes sentiment files, by split, and loads them as a corpus."""
+
+    def write_and_load(*, strict, **contents):
+        for split, content in contents.items():
+            (tmp_path / f"ids-sst-{split}.csv").write_text(content, encoding="utf-8")
+        return load_corpus(str(tmp_path), [SENTIMENT], tuple(contents), strict=strict)["sentiment"]
+
+    return write_and_load
+
+
+@pytest.fixture
+def strict_problems(load, tmp_path):
+    """Return a function that gives what is said of sentiment files that are borne, and where it is strict are not."""
+
+    def problems(**contents):
+        assert set(load(strict=False, **contents)) == set(contents)
+        with pytest.raises(DataError) as caught:
+            load(strict=True, **contents)
+        return str(caught.value).replace(f"{tmp_path}/ids-sst-", "").splitlines()
+
+    return problems
+
+
+def test_strictly_a_row_left_out_is_an_error(strict_problems):
+    """Each is named by its file and line."""
+    rows = [row(f"text {i}") for i in range(2_000)]
+
+    assert strict_problems(
+        train="".join([HEADER, *rows[:5], row(""), *rows[5:], row("and", " ")]), dev=HEADER + row("") + row("new") * 999
+    ) == [
+        "train.csv:7: empty sentence; --strict-data leaves out no row",
+        "train.csv:2003: no label; --strict-data leaves out no row",
+        "dev.csv:2: empty sentence; --strict-data leaves out no row",
+    ]
+
+
+def test_strictly_no_example_of_dev_or_test_is_a_training_example(strict_problems):
+    """Whatever its case, spaces and label; the first of each file is named by its line and the one in train."""
+    train = HEADER + row("other") + row('"two\nlines"') + row("Café  noir") + row("café noir")
+
+    assert strict_problems(
+        train=train,
+        dev=HEADER + row("new") + row("cafe\u0301 NOIR", "4") + row("Other"),
+        test=HEADER + row("Two lines"),
+    ) == [
+        "dev.csv:3: 2 of 3 examples are training examples too (this one is line 5 there); --strict-data bears none",
+        "test.csv:2: 1 of 1 examples are training examples too (this one is line 3 there); --strict-data bears none",
+    ]
+
+
+def test_strictly_what_is_sound_is_read(load):
+    """Sentences that repeat within a file, or stand in dev and test, are no errors; without train, nothing leaks."""
+    dev = HEADER + row("new") * 2
+
+    assert len(load(strict=True, train=HEADER + row() * 2, dev=dev, test=dev)["test"]) == 2
+    assert len(load(strict=True, dev=dev, test=dev)["dev"]) == 2
+
+
+def test_strictly_other_problems_are_told_with_these(load, tmp_path):
+    """One look mends all: a file that cannot be read hides no row of another that is left out."""
+    with pytest.raises(DataError) as caught:
+        load(strict=True, train=HEADER + row("") + row() * 999, dev=HEADER + row(label="7"))
+
+    said = str(caught.value).replace(f"{tmp_path}/ids-sst-", "").splitlines()
+    assert [line.partition(";")[0] for line in said] == [
+        "dev.csv:2: label '7' of task 'sentiment'",
+        "train.csv:2: empty sentence",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ WORDS = ["fine", "NA", "null", "None", "so it goes", "café", "日本", "🎬", 
 ODD = ['"', 'say "hi"', '""', "\t", "\n", "\r\n", "\r", "\u2028", "\x85", "\x0b", "\x1c", "\ufeff", " ", "\\", "#"]
 LABELS = ["0", "1", "2", "3", "4", "1.0", " 2 ", "4.", "3", "0", "2", "1"]
 CLASSES = st.sampled_from(LABELS) | st.sampled_from(
-    [*LABELS * 3, "5", "-1", "", "nan", "two", "1_0", "²", "1.5", "9e9"]
+    [*LABELS * 3, "5", "-1", "", "nan", "two", "0_1", "\u0663", "²", "1.5", "9e9"]
 )
 SENTENCES = st.builds(
     lambda first, more: "".join([first, *more]),
@@ -224,7 +224,8 @@ def tables(draw):
     always = draw(st.sampled_from([st.just(False), st.just(True), st.booleans()]))
     lines = ["\t".join(spelt(cell, always=draw(always)) for cell in row) + draw(ends) for row in rows]
     if draw(st.integers(0, 3)) == 0:
-        lines.insert(draw(st.integers(0, len(lines))), draw(ends))
+        empty = draw(st.sampled_from(["", "", "\t".join(['""'] * len(rows[0])), "\t" * (len(rows[0]) - 1)]))
+        lines.insert(draw(st.integers(0, len(lines))), empty + draw(ends))
     text = "".join(lines)
     if draw(st.integers(0, 3)) == 0:
         text = text.removesuffix("\n").removesuffix("\r")
@@ -361,6 +362,17 @@ def test_a_bare_carriage_return_at_a_lines_end_is_refused(rows, refusal, end):
     assert refusal(b"a\tb\n1\t2" + end) == ":2: a carriage return without a line feed; a broken line end?"
     assert refusal(b"a\tb" + end).startswith(":1: a carriage return")
     assert rows(b'a\tb\n1\t"2' + end + b'"\r\n')[1] == (2, ["1", "2" + end.decode()])
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("before", [b"", b"caf\xc3\xa9\n\n"])
+@pytest.mark.parametrize("bad", [b"\xe9", b"\xc0\x80", b"\xed\xa0\x80", b"\xf0\x9f"])
+def test_a_byte_that_is_not_utf8_is_named_by_its_place_in_the_file(refusal, mark, before, bad):
+    """The offset counts every byte before it, a byte order mark too."""
+    content = mark + before + b"na" + bad
+    line, offset = 1 + before.count(b"\n"), len(mark + before) + 2
+
+    assert refusal(content) == f":{line}: byte 0x{bad[0]:02X} at offset {offset} is not UTF-8"
 
 
 def wide_row(length):
