@@ -9,8 +9,11 @@ from model.tasks import Task
 
 
 def parameter_counts(config: TrialConfig, tasks: Sequence[Task], shape: EncoderConfig) -> tuple[int, int]:
-    """Return the number of parameters in all, and of those that train: those of model.multitask.MultitaskModel."""
-    heads = _heads(config, tasks, shape.hidden_size)
+    """Return the number of parameters in all, and of those that train: those of model.multitask.MultitaskModel.
+
+    Of the tasks, those count that the config names.
+    """
+    heads = _heads(config, [task for task in tasks if task.name in config.tasks], shape.hidden_size)
     encoder = tensor_shapes(shape)
     trained = {name: size for name, size in encoder.items() if _trains(name, config, shape)}
     return heads + _total(encoder), heads + _total(trained)

@@ -1,27 +1,19 @@
 """What a sweep will take on the disk, estimated without torch: from shapes, and from the tokens of a sample."""
 
-from collections.abc import Sequence
-
-import numpy as np
-from tokenizers import Tokenizer
-
-from model.config import TrialConfig, encoding_of
-from model.data import Split
+from model.config import encoding_of
 from model.encoder_config import frozen_depth
 from model.sizes import parameter_counts
 from orchestrator.inspection import Inspected
+from orchestrator.token_counts import TokenCounts
 
 BYTES_A_PARAMETER = 4
 BYTES_A_VALUE = {"fp16": 2, "fp32": 4}
-SAMPLE = 200
-"""Examples of a split whose tokens are counted."""
 
 
 def needs(inspected: Inspected, *, trials: int, at_once: int, keep: int, cache_limit: int) -> list[tuple[str, int]]:
     """Return what takes room, and about how many bytes: `keep` checkpoints, states of running trials, the cache."""
-    tasks = {task.name: task for task in inspected.tasks}
     shape = inspected.encoder.config
-    largest = max(parameter_counts(c, [tasks[n] for n in c.tasks], shape)[1] for c in inspected.configs)
+    largest = max(parameter_counts(config, inspected.tasks, shape)[1] for config in inspected.configs)
     return [
         *checkpoint_bytes(largest * BYTES_A_PARAMETER, trials=trials, at_once=at_once, keep=keep),
         ("the frozen layers' cache", min(cache_limit, cache_bytes(inspected))),
@@ -39,8 +31,7 @@ def checkpoint_bytes(each: int, *, trials: int, at_once: int, keep: int) -> list
 
 def cache_bytes(inspected: Inspected) -> int:
     """Return about how many bytes the states of all configs take, what they share counted once."""
-    tokenizer, shape = inspected.encoder.tokenizer(), inspected.encoder.config
-    lengths: dict[tuple[object, ...], float] = {}
+    lengths, shape = TokenCounts(inspected.encoder), inspected.encoder.config
     sizes: dict[tuple[object, ...], int] = {}
     for config in inspected.configs:
         depth = None if config.prefix_dropout else frozen_depth(config.unfrozen_layers, shape.num_hidden_layers)
@@ -50,22 +41,9 @@ def cache_bytes(inspected: Inspected) -> int:
             cap = config.max_train_examples if split.name == "train" else inspected.options.max_dev_examples
             count = min(len(split), cap or len(split))
             encoding = encoding_of(config, split.task)
-            read = (split.task.name, split.name, encoding, config.max_tokens)
-            if read not in lengths:
-                lengths[read] = tokens_an_example(split, config, tokenizer)
             vectors = 2 if split.task.is_pair and encoding == "separate" else 1
-            rows = vectors if depth == shape.num_hidden_layers else lengths[read]
-            key = (*read, count, depth, config.prefix_format, config.precision)
+            rows = vectors if depth == shape.num_hidden_layers else lengths.mean(split, config)
+            read = split.task.name, split.name, encoding, config.max_tokens, count
+            key = *read, depth, config.prefix_format, config.precision
             sizes[key] = int(count * rows * shape.hidden_size * BYTES_A_VALUE[config.prefix_format])
     return sum(sizes.values())
-
-
-def tokens_an_example(split: Split, config: TrialConfig, tokenizer: Tokenizer) -> float:
-    """Return the mean number of tokens of a sample's examples, both sentences of a pair together."""
-    chosen = np.linspace(0, len(split) - 1, min(SAMPLE, len(split))).astype(int)
-    texts: Sequence[tuple[str, ...]] = [split.sentences[position] for position in chosen]
-    if split.task.is_pair and encoding_of(config, split.task) == "separate":
-        encoded = [tokenizer.encode_batch([text[side] for text in texts]) for side in (0, 1)]
-    else:
-        encoded = [tokenizer.encode_batch([text if len(text) == 2 else text[0] for text in texts])]
-    return float(sum(min(len(one.ids), config.max_tokens) for batch in encoded for one in batch) / len(texts))

@@ -9,8 +9,8 @@ from model.config import TrialConfig
 from model.encoder_config import EncoderConfig, frozen_depth
 from model.files import size_text
 from model.sizes import parameter_counts
-from orchestrator.disk import tokens_an_example
 from orchestrator.inspection import Inspected
+from orchestrator.token_counts import TokenCounts
 
 STATES_BYTES = 16
 VECTORS_A_LAYER = 10
@@ -19,9 +19,13 @@ BYTES_A_VALUE = {"fp32": 4, "bf16": 2}
 
 def too_large_for_the_gpu(inspected: Inspected, gpu_bytes: int) -> list[str]:
     """Return a line for the config that takes most, where no GPU of so many bytes can hold it; none for 0 bytes."""
-    needs = [(sum(parts := least_bytes(config, inspected)), parts, config) for config in inspected.configs]
-    need, (states, activations), config = max(needs, key=lambda each: each[0])
-    if not gpu_bytes or need <= gpu_bytes:
+    if not gpu_bytes:
+        return []
+    lengths = TokenCounts(inspected.encoder)
+    needs = [(least_bytes(config, inspected, lengths), config) for config in inspected.configs]
+    (states, activations), config = max(needs, key=lambda each: sum(each[0]))
+    need = states + activations
+    if need <= gpu_bytes:
         return []
     driver = f"batch_size {config.batch_size}" if activations > states else f"unfrozen_layers {config.unfrozen_layers}"
     loaded = inspected.loaded
@@ -29,13 +33,12 @@ def too_large_for_the_gpu(inspected: Inspected, gpu_bytes: int) -> list[str]:
     return [f"{loaded.path}:{loaded.line}: {what}; most of it comes of {driver}"]
 
 
-def least_bytes(config: TrialConfig, inspected: Inspected) -> tuple[int, int]:
+def least_bytes(config: TrialConfig, inspected: Inspected, lengths: TokenCounts) -> tuple[int, int]:
     """Return what weights and optimizer take at least, and what one step's activations do on average."""
-    tasks = [task for task in inspected.tasks if task.name in config.tasks]
-    shape, tokenizer = inspected.encoder.config, inspected.encoder.tokenizer()
-    longest = max(tokens_an_example(inspected.corpus[task.name]["train"], config, tokenizer) for task in tasks)
+    shape = inspected.encoder.config
+    longest = max(lengths.mean(inspected.corpus[name]["train"], config) for name in config.tasks)
     values = config.batch_size * longest * _whole_layers(config, shape) * VECTORS_A_LAYER * shape.hidden_size
-    _, trained = parameter_counts(config, tasks, shape)
+    _, trained = parameter_counts(config, inspected.tasks, shape)
     return STATES_BYTES * trained, int(values * BYTES_A_VALUE[config.precision])
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from model.config import TrialConfig, config_to_dict, flatten
 from model.data import Corpus, load_corpus
-from model.encoder_config import BERT_BASE, EncoderConfig
+from model.encoder_config import BERT_BASE
 from model.encoder_files import MINILM_SHA256
 from model.files import size_text
 from model.sizes import parameter_counts
@@ -64,15 +64,11 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths, at_once: int, *, 
     `cache_limit` is that of the prefix cache in bytes, 0 for none.
     """
     plan = draft.plan
-    tasks = {task.name: task for task in plan.task_list()}
+    tasks = plan.task_list()
     listed = draft.configs if plan.configs else draft.configs[:8]
-
-    def counts_of(config: TrialConfig, shape: EncoderConfig) -> tuple[int, int]:
-        return parameter_counts(config, [tasks[name] for name in config.tasks], shape)
-
-    counts = [counts_of(config, draft.encoder.config) for config in listed]
+    counts = [parameter_counts(config, tasks, draft.encoder.config) for config in listed]
     on_base = [
-        counts_of(c, BERT_BASE)
+        parameter_counts(c, tasks, BERT_BASE)
         if c.unfrozen_layers == "all" or c.unfrozen_layers <= BERT_BASE.num_hidden_layers
         else None
         for c in listed

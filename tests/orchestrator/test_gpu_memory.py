@@ -7,6 +7,7 @@ import pytest
 from model.config import TrialConfig
 from orchestrator.gpu_memory import least_bytes, too_large_for_the_gpu
 from orchestrator.inspection import inspect
+from orchestrator.token_counts import TokenCounts
 
 BASE = TrialConfig(max_tokens=32, batch_size=16)
 
@@ -40,10 +41,11 @@ def test_what_fits_and_what_is_not_known_is_not_refused(inspected):
 def test_more_layers_and_examples_take_more_and_bf16_half_the_activations(inspected):
     """With two layers one is computed for all tokens, with three two; the last is for [CLS] alone."""
     sweep = inspected(BASE)
+    lengths = TokenCounts(sweep.encoder)
 
-    two, three = (least_bytes(replace(BASE, unfrozen_layers=n), sweep) for n in (2, 3))
+    two, three = (least_bytes(replace(BASE, unfrozen_layers=n), sweep, lengths) for n in (2, 3))
     assert three[0] > two[0]
     assert three[1] == pytest.approx(2 * two[1], abs=2)
-    assert least_bytes(replace(BASE, batch_size=32), sweep)[1] == pytest.approx(2 * two[1], abs=2)
-    assert least_bytes(replace(BASE, precision="bf16"), sweep)[1] == pytest.approx(two[1] / 2, abs=2)
-    assert least_bytes(replace(BASE, unfrozen_layers=1), sweep)[1] == 0
+    assert least_bytes(replace(BASE, batch_size=32), sweep, lengths)[1] == pytest.approx(2 * two[1], abs=2)
+    assert least_bytes(replace(BASE, precision="bf16"), sweep, lengths)[1] == pytest.approx(two[1] / 2, abs=2)
+    assert least_bytes(replace(BASE, unfrozen_layers=1), sweep, lengths)[1] == 0
