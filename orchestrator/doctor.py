@@ -185,10 +185,11 @@ def _sweep(inspected: "Inspected") -> list[str]:
 
 def _tracking(request: "Request", out: Path) -> str:
     from orchestrator.mlflow_client import require_tracking
+    from orchestrator.paths import sqlite_file
 
     uri = require_tracking(request.tracking_uri, out)
-    made = uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
-    return f"{uri}{', will be made' if made else ' answers'}"
+    file = sqlite_file(uri)
+    return f"{uri}{' answers' if file is None or file.exists() else ', will be made'}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """What ends a command with one clear line, and the exit code that each gives."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 DONE, FAILED, BAD_INPUT, TRIALS_FAILED, UNREACHABLE, RUNNING_ELSEWHERE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -27,6 +30,17 @@ class RunningElsewhereError(SweepError):
     """Another process drives this sweep."""
 
     exit_code = RUNNING_ELSEWHERE
+
+
+def collected(
+    action: Callable[[], T], problems: list[str], of: tuple[type[Exception], ...] = (SweepError,)
+) -> T | None:
+    """Return what an action gives; where it raises one of these errors, add its lines to the problems."""
+    try:
+        return action()
+    except of as error:
+        problems += str(error).split("\n")
+        return None
 
 
 def refuse(problems: Iterable[str]) -> None:

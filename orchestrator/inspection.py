@@ -1,8 +1,8 @@
 """What a search space and a command line mean, checked without torch, Ray or MLflow: all that is wrong, at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from model.config import (
     ConfigError,
@@ -16,10 +16,8 @@ from model.data import Corpus, load_corpus
 from model.encoder_files import EncoderError, EncoderSource, find_encoder
 from model.table_file import DataError
 from model.tasks import TASKS, Task
-from orchestrator.errors import SweepError, refuse
+from orchestrator.errors import collected, refuse
 from orchestrator.spec import LoadedSweep
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +61,10 @@ def inspect(loaded: LoadedSweep, options: Options, problems: Sequence[str] = ())
     """Return what a file and a command line mean. Raises SweepError with all problems, those given first."""
     found = list(problems)
     configs, baseline, varies, settings, called = _configs(loaded, options, found)
-    encoder = _attempt(lambda: find_encoder(options.encoder), found)
+    encoder = collected(lambda: find_encoder(options.encoder), found, (EncoderError,))
     names = list(dict.fromkeys(name for config in [*configs, baseline] for name in config.tasks))
     tasks = [TASKS[name] for name in names if name in TASKS]
-    corpus = _attempt(lambda: load_corpus(options.data, tasks, strict=options.strict_data), found)
+    corpus = collected(lambda: load_corpus(options.data, tasks, strict=options.strict_data), found, (DataError,))
     if encoder is not None:
         found += _impossible([*configs, baseline], [*called, "baseline"], encoder, loaded)
     if options.trials is not None and loaded.sweep.configs:
@@ -110,12 +108,12 @@ def _configs(
     if sweep.space:
         from orchestrator.probing import probe
 
-        try:
-            points = probe(sweep.space, loaded.path)
-            raw, called = [point.config for point in points], [f"at {point.params}" for point in points]
-        except SweepError as error:
-            problems += str(error).split("\n")
+        space = sweep.space
+        points = collected(lambda: probe(space, loaded.path), problems)
+        if points is None:
             raw, called = [sweep.baseline], ["baseline"]
+        else:
+            raw, called = [point.config for point in points], [f"at {point.params}" for point in points]
     varies = varying(raw)
     usual = flatten(config_to_dict(TrialConfig()))
     own = [flatten(config_to_dict(config)) for config in (*raw, sweep.baseline)]
@@ -148,11 +146,3 @@ def varying(configs: Sequence[TrialConfig]) -> list[str]:
     flat = [flatten(config_to_dict(config)) for config in configs]
     paths = dict.fromkeys(path for values in flat for path in values)
     return [path for path in paths if any(values.get(path) != flat[0].get(path) for values in flat)]
-
-
-def _attempt(action: Callable[[], T], problems: list[str]) -> T | None:
-    try:
-        return action()
-    except (EncoderError, DataError) as error:
-        problems += str(error).split("\n")
-        return None

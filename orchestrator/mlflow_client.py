@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from orchestrator.errors import SweepError, UnreachableError
-from orchestrator.paths import tracking_uri
+from orchestrator.paths import sqlite_file, tracking_uri
 from orchestrator.redaction import bare, masked, redacted
 
 ANSWER_S = 8.0
@@ -93,8 +93,8 @@ def require_store(uri: str, name: str | None = None) -> None:
 def require_tracking(uri: str | None, out: Path, name: str | None = None) -> str:
     """Return where a sweep will be tracked. Raises as require_store; a database that is not there yet will be made."""
     uri = uri or tracking_uri(out)
-    file = uri.removeprefix("sqlite:///")
-    if file == uri or Path(file).exists():
+    file = sqlite_file(uri)
+    if file is None or file.exists():
         require_store(uri, name)
     return uri
 

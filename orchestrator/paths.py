@@ -159,6 +159,12 @@ def tracking_uri(out: Path) -> str:
     return f"sqlite:///{out / 'mlflow.db'}"
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file that a database's URI names, None where it names a server."""
+    file = uri.removeprefix("sqlite:///")
+    return None if file == uri else Path(file)
+
+
 def artifact_root(out: Path) -> str:
     """Return where MLflow's default store keeps artifacts."""
     return (out / "mlartifacts").as_uri()

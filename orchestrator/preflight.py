@@ -4,14 +4,12 @@ Imports no torch, Ray or MLflow; Optuna alone where the search space is one.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.disk import needs
-from orchestrator.errors import SweepError, refuse
+from orchestrator.errors import collected, refuse
 from orchestrator.folders import too_small, unusable
 from orchestrator.hold import refuse_if_held
 from orchestrator.inspection import Inspected, Options, inspect
@@ -45,14 +43,13 @@ def preflight(request: Request) -> Checked:
     if not request.dry_run:
         refuse_if_held(paths)
     problems = [*unusable(paths.out, paths.root), *wrong_addresses(request)]
-    loaded = _attempt(lambda: load_sweep(request.file), problems)
-    if loaded is None:
+    loaded = collected(lambda: load_sweep(request.file), problems)
+    unknown = request.address is not None and request.profile == "auto"
+    if loaded is None or unknown:
         refuse(problems)
-        raise AssertionError
-    if request.address is not None and request.profile == "auto":
-        refuse(problems)
-        return Checked(request=request, loaded=loaded, inspected=None)
-    return Checked(request=request, loaded=loaded, inspected=inspect_for(request, loaded, visible_gpus(), problems))
+    assert loaded is not None
+    inspected = None if unknown else inspect_for(request, loaded, visible_gpus(), problems)
+    return Checked(request=request, loaded=loaded, inspected=inspected)
 
 
 def inspect_for(request: Request, loaded: LoadedSweep, gpus: float, problems: list[str] | None = None) -> Inspected:
@@ -124,11 +121,3 @@ def _host_and_port(uri: str) -> bool:
         return bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
-
-
-def _attempt(action: Callable[[], Any], problems: list[str]) -> Any:
-    try:
-        return action()
-    except SweepError as error:
-        problems += str(error).split("\n")
-        return None

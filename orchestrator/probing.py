@@ -1,7 +1,6 @@
 """Points of a space that are built before a sweep starts: its corners, where a range is wrong, and random ones."""
 
 import re
-import traceback
 import warnings
 from collections import deque
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from pydantic import ValidationError
 from model.config import TrialConfig, explain
 from orchestrator.errors import SweepError
 from orchestrator.limits import TimeLimitError, time_limit
-from orchestrator.spec import Space
+from orchestrator.spec import Space, line_in
 
 RANDOM_POINTS = 64
 CORNERS = 512
@@ -46,12 +45,15 @@ def probe(space: Space, path: Path) -> list[Point]:
     problems: dict[str, str] = {}
     try:
         with time_limit(PROBE_S):
-            for sampler, count in ((RandomSampler(seed=0), RANDOM_POINTS), (_CornerSampler(), CORNERS)):
-                study = optuna.create_study(sampler=sampler)
-                for _ in range(count):
-                    _add(space, study, path, found, problems)
-                    if isinstance(sampler, _CornerSampler) and not sampler.next():
-                        break
+            study = optuna.create_study(sampler=RandomSampler(seed=0))
+            for _ in range(RANDOM_POINTS):
+                _add(space, study, path, found, problems)
+            corners = _CornerSampler()
+            study = optuna.create_study(sampler=corners)
+            for _ in range(CORNERS):
+                _add(space, study, path, found, problems)
+                if not corners.next():
+                    break
     except TimeLimitError as error:
         raise SweepError(f"{_where(space, path)}: the space takes over {PROBE_S:.0f} s to build its points") from error
     if problems:
@@ -70,9 +72,9 @@ def _add(space: Space, study: Study, path: Path, found: list[Point], problems: d
             warnings.simplefilter("ignore")  # of Optuna, of a range that its step does not divide
             config = space(trial)
     except ValidationError as error:
-        what, place = "; ".join(explain(error)), _line(error, path)
+        what, place = "; ".join(explain(error)), line_in(path, error)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (the person's own code)
-        what, place = f"{type(error).__name__}: {error}".replace("\n", " "), _line(error, path)
+        what, place = f"{type(error).__name__}: {error}".replace("\n", " "), line_in(path, error)
     else:
         yielded: object = config  # whatever the annotation says
         if isinstance(yielded, TrialConfig):
@@ -129,12 +131,6 @@ def _ends(distribution: BaseDistribution) -> list[Any]:
         return list(distribution.choices)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     return list(dict.fromkeys([distribution.low, distribution.high]))
-
-
-def _line(error: BaseException, path: Path) -> int | None:
-    """Return the last line of the file that an error passed through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None)
 
 
 def _where(space: Space, path: Path) -> str:

@@ -165,8 +165,8 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 def _require_store(uri: str) -> None:
     """End with one line when a SQLite store's file is not there: MLflow would make an empty one."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.is_file():
+    path = paths.sqlite_file(uri)
+    if path is not None and not path.is_file():
         _fail(
             f"no MLflow store at {path}: run a sweep first, or name the folder of one with --out",
             BAD_INPUT,

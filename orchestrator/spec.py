@@ -115,13 +115,13 @@ def load_sweep(path: Path) -> LoadedSweep:
             exec(code, vars(module))  # noqa: S102  (a search space is code: the person's own)
     except TimeLimitError as error:
         raise SweepError(
-            f"{path}:{_line(error, path)}: still loading after {LOAD_S:.0f} s; a search space only says what varies"
+            f"{_at(path, error)}: still loading after {LOAD_S:.0f} s; a search space only says what varies"
         ) from error
     except ValidationError as error:
-        raise SweepError(f"{path}:{_line(error, path)}: {'; '.join(explain(error))}") from error
+        raise SweepError(f"{_at(path, error)}: {'; '.join(explain(error))}") from error
     except (Exception, SystemExit) as error:
         text = f"{type(error).__name__}: {error}"
-        raise SweepError(f"{path}:{_line(error, path)}: {text}, while loading the search space") from error
+        raise SweepError(f"{_at(path, error)}: {text}, while loading the search space") from error
     sweep = getattr(module, "SWEEP", None)
     if not isinstance(sweep, Sweep):
         found = ", ".join(name for name in vars(module) if not name.startswith("_")) or "nothing"
@@ -164,10 +164,14 @@ def _defines_sweep(node: ast.stmt) -> bool:
     return any(isinstance(target, ast.Name) and target.id == "SWEEP" for target in targets)
 
 
-def _line(error: BaseException, path: Path) -> int:
-    """Return the last line of the file that an error passed through."""
+def _at(path: Path, error: BaseException) -> str:
+    return f"{path}:{line_in(path, error) or 1}"
+
+
+def line_in(path: Path, error: BaseException) -> int | None:
+    """Return the last line of the file that an error passed through, None where it did not."""
     frames = traceback.extract_tb(error.__traceback__)
-    return next((f.lineno or 1 for f in reversed(frames) if f.filename == str(path)), 1)
+    return next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None)
 
 
 def _code_sha256(tree: ast.Module) -> str:

@@ -19,8 +19,8 @@ def fetch(model: str, runs: Path, tracking_uri: str | None, temporary: Path) -> 
     from orchestrator.mlflow_client import fetch_model
 
     uri = tracking_uri or paths.tracking_uri(runs.resolve())
-    store = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not store.is_file():
+    store = paths.sqlite_file(uri)
+    if store is not None and not store.is_file():
         raise SweepError(f"model {model!r}: no such folder, and no MLflow store at {store}; see --runs")
     return fetch_model(model, uri, temporary)
 

@@ -26,6 +26,7 @@ from model.failpoints import reach
 from model.files import make_folder
 from orchestrator.halving import Halving
 from orchestrator.lease import FencedError, Holder, Lease
+from orchestrator.paths import sqlite_file
 from orchestrator.plan import Plan
 from orchestrator.redaction import redacted
 from orchestrator.spec import Space
@@ -64,8 +65,9 @@ class TrialStudy:
         self._plan = plan
         self._space = space
         self._handed_out: set[int] = set()
-        if uri.startswith("sqlite:///"):
-            _use_write_ahead_log(Path(uri.removeprefix("sqlite:///")))
+        file = sqlite_file(uri)
+        if file is not None:
+            _use_write_ahead_log(file)
         self._halving = Halving(**plan.early_stopping) if plan.early_stopping else None
         reach("study: open")
         self._storage = RDBStorage(uri, engine_kwargs={"connect_args": {"timeout": 60}} if "sqlite" in uri else None)

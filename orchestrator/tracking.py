@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from orchestrator.mlflow_client import (  # sets what MLflow reads when it is imported
@@ -405,9 +404,8 @@ def note_store(paths: SweepPaths, uri: str | None) -> None:
 
 def _is_outs_own(paths: SweepPaths, uri: str) -> bool:
     """Return whether a URI is that of OUT's own store, however it is written."""
-    file = uri.removeprefix("sqlite:///")
-    own = places.tracking_uri(paths.out).removeprefix("sqlite:///")
-    return file != uri and Path(file).resolve() == Path(own).resolve()
+    file, own = places.sqlite_file(uri), places.sqlite_file(places.tracking_uri(paths.out))
+    return file is not None and own is not None and file.resolve() == own.resolve()
 
 
 def _noted_store(paths: SweepPaths) -> str | None:
