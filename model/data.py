@@ -200,17 +200,22 @@ def build_split(
     )
 
 
-def normal(sentences: tuple[str, ...]) -> tuple[str, ...]:
-    """Return sentences as they compare for duplicates: Unicode NFC, lower case, single spaces."""
-    return tuple(" ".join(unicodedata.normalize("NFC", text).lower().split()) for text in sentences)
+Normal = list[tuple[str, ...]]
 
 
-def in_train(split: Split, train: Split) -> list[tuple[int, int]]:
+def normal(split: Split) -> Normal:
+    """Return each example's sentences as they compare for duplicates: Unicode NFC, lower case, single spaces."""
+    return [
+        tuple(" ".join(unicodedata.normalize("NFC", text).lower().split()) for text in sentences)
+        for sentences in split.sentences
+    ]
+
+
+def in_both(keys: Normal, train: Normal) -> list[tuple[int, int]]:
     """Return the positions of examples that are training examples too, each with the first of those."""
     first: dict[tuple[str, ...], int] = {}
-    for position, sentences in enumerate(train.sentences):
-        first.setdefault(normal(sentences), position)
-    keys = [normal(sentences) for sentences in split.sentences]
+    for position, key in enumerate(train):
+        first.setdefault(key, position)
     return [(position, first[key]) for position, key in enumerate(keys) if key in first]
 
 
@@ -221,8 +226,9 @@ def _strictly(splits: Mapping[str, Split]) -> list[str]:
         for split in splits.values()
         for line, why in split.skipped
     ]
+    train = normal(splits["train"]) if "train" in splits else []
     for split in splits.values():
-        if split.name != "train" and "train" in splits and (both := in_train(split, splits["train"])):
+        if split.name != "train" and (both := in_both(normal(split), train)):
             position, other = both[0]
             problems.append(
                 f"{split.source}:{split.lines[position]}: {len(both)} of {len(split)} examples are training examples "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from model.data import Corpus, Split, in_train, normal
+from model.data import Corpus, Normal, Split, in_both, normal
 
 EXAMPLES = 3
 """So many lines are named of what is counted."""
@@ -20,7 +20,8 @@ def report(corpus: Corpus, tokenizer: Tokenizer | None = None) -> dict[str, Any]
     """
     found: dict[str, Any] = {}
     for task_name, splits in corpus.items():
-        for split in splits.values():
+        keys = {name: normal(split) for name, split in splits.items()}
+        for name, split in splits.items():
             entry: dict[str, Any] = {
                 "source": split.source,
                 "rows": split.rows,
@@ -39,10 +40,10 @@ def report(corpus: Corpus, tokenizer: Tokenizer | None = None) -> dict[str, Any]
                     "longest": int(lengths.max()),
                 }
             entry["repeated_ids"] = _repeated(split.ids, split)
-            entry["repeated"] = _repeated([normal(sentences) for sentences in split.sentences], split)
-            entry["contradicting"] = _contradicting(split)
+            entry["repeated"] = _repeated(keys[name], split)
+            entry["contradicting"] = _contradicting(keys[name], split)
             if split.name != "train":
-                both = in_train(split, splits["train"]) if "train" in splits else []
+                both = in_both(keys[name], keys.get("train", []))
                 entry["also_in_train"] = len(both)
                 entry["also_in_train_lines"] = [
                     [int(split.lines[here]), int(splits["train"].lines[there])] for here, there in both[:EXAMPLES]
@@ -69,17 +70,13 @@ def _repeated(keys: Sequence[object], split: Split) -> dict[str, Any]:
     return _counted(again, split)
 
 
-def _contradicting(split: Split) -> dict[str, Any]:
+def _contradicting(keys: Normal, split: Split) -> dict[str, Any]:
     """Return how many examples have the sentences of one before them and another label."""
     if split.labels is None:
         return _counted([], split)
     first: dict[object, float] = {}
-    labelled = zip(split.sentences, split.labels.tolist(), strict=True)
-    other = [
-        position
-        for position, (sentences, label) in enumerate(labelled)
-        if first.setdefault(normal(sentences), label) != label
-    ]
+    labelled = zip(keys, split.labels.tolist(), strict=True)
+    other = [position for position, (key, label) in enumerate(labelled) if first.setdefault(key, label) != label]
     return _counted(other, split)
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from model.encoder_config import EncoderConfig, parse_encoder_config, tensor_shapes
-from model.files import content_hash, sha256_of
+from model.files import LFS_POINTER, content_hash, sha256_of
 
 if TYPE_CHECKING:
     from model.encoder import Encoder
@@ -167,7 +167,7 @@ def _check_header(path: Path, config: EncoderConfig) -> None:
     """Compare names and shapes of all tensors with the encoder's, from the file's header alone."""
     with path.open("rb") as file:
         start = file.read(64)
-    if start.startswith(b"version https://git-lfs"):
+    if start.startswith(LFS_POINTER):
         raise EncoderError(f"{path}: is a Git LFS pointer ({path.stat().st_size} bytes); run git lfs pull")
     try:
         with safe_open(str(path), framework="numpy") as file:

@@ -37,6 +37,10 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+LFS_POINTER = b"version https://git-lfs"
+"""How a file begins that git left for Git LFS to fetch."""
+
+
 def size_text(size: int) -> str:
     """Return a size in bytes as people write it: 1.2 MB, 59 MB, 8.5 GB."""
     unit, name = (10**9, "GB") if size >= 10**9 else (10**6, "MB")

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from model.data import Split, build_split
 from model.encoder_files import MINILM_SHA256, WEIGHTS, EncoderError
-from model.files import sha256_of
+from model.files import LFS_POINTER, sha256_of
 from model.table_file import DataError
 from model.tasks import Task
 
@@ -32,7 +32,6 @@ HUB = "https://huggingface.co"
 ANSWER_TIMEOUT_S = 6
 """Seconds to connect, and to answer, unless HF_HUB_ETAG_TIMEOUT is set. A name may have several addresses,
 each of which takes that long to fail: four of the hub's own leave room below a minute."""
-LFS_POINTER = b"version https://git-lfs"
 UNLABELLED = {"", "-1", "-1.0"}
 """How GLUE writes the labels that it keeps to itself."""
 

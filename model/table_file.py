@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from model.files import LFS_POINTER
+
 CELL_LIMIT = 100_000
 """Characters a cell may have: more is a broken quote or another file."""
 LINE_LIMIT = 1_000_000
@@ -21,7 +23,7 @@ NOT_A_TABLE = {
     b"PK\x03\x04": "is a zip archive (a spreadsheet?); save it as tab-separated text",
     b"\xff\xfe": "is UTF-16; save it as UTF-8",
     b"\xfe\xff": "is UTF-16; save it as UTF-8",
-    b"version https://git-lfs": "is a Git LFS pointer; run git lfs pull",
+    LFS_POINTER: "is a Git LFS pointer; run git lfs pull",
     b"<!DOCTYPE": "is a web page; download the file itself",
     b"<html": "is a web page; download the file itself",
 }

@@ -1,7 +1,6 @@
 """`python -m orchestrator.doctor [FILE]`: what a sweep checks before it starts, as a list, and what it would use."""
 
 import platform
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -143,9 +142,9 @@ def _versions() -> str:
 
 def _room(out: Path) -> str:
     from model.files import size_text
+    from orchestrator.folders import free_bytes
 
-    there = next(folder for folder in (out, *out.parents) if folder.is_dir())
-    return f"{out}: can be written, flushed, locked and renamed in; {size_text(shutil.disk_usage(there).free)} free"
+    return f"{out}: can be written, flushed, locked and renamed in; {size_text(free_bytes(out))} free"
 
 
 def _encoder(source: Any) -> str:

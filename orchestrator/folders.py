@@ -52,10 +52,20 @@ def _write_as_we_do(folder: Path) -> None:
             path.unlink()
 
 
+def nearest(folder: Path) -> Path:
+    """Return the folder, or the nearest above it that is there."""
+    return next(each for each in (folder, *folder.parents) if each.is_dir())
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the room on the disk of a folder, or of the nearest above it that is there."""
+    return shutil.disk_usage(nearest(folder)).free
+
+
 def too_small(folder: Path, needs: Sequence[tuple[str, int]]) -> list[str]:
     """Return a line where the disk of a folder has less room than what is needed, each part with its bytes."""
-    there = next(each for each in (folder, *folder.parents) if each.is_dir())
-    free, need = shutil.disk_usage(there).free, sum(size for _, size in needs)
+    there, need = nearest(folder), sum(size for _, size in needs)
+    free = free_bytes(there)
     if need <= free:
         return []
     parts = ", ".join(f"{name} {size_text(size)}" for name, size in needs if size)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.paths import sqlite_file, tracking_uri
-from orchestrator.redaction import bare, masked, redacted
+from orchestrator.redaction import bare, redacted
 
 ANSWER_S = 8.0
 """Seconds in which a server has to give a first sign of life."""
@@ -75,18 +75,18 @@ def require_store(uri: str, name: str | None = None) -> None:
         text = first_line(error)
         if re.search(r"\b(401|403)\b|[Uu]nauthori[sz]ed|not authenticated|[Pp]ermission denied", str(error)):
             advice = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-            raise UnreachableError(f"MLflow at {masked(uri)} refuses us ({text}); {advice}") from error
+            raise UnreachableError(f"MLflow at {redacted(uri)} refuses us ({text}); {advice}") from error
         if "out-of-date database schema" in str(error):
             raise UnreachableError(
-                f"MLflow at {masked(uri)}: the database is of another MLflow ({mlflow.__version__} is here); "
-                f"back it up, then: mlflow db upgrade {masked(uri)}"
+                f"MLflow at {redacted(uri)}: the database is of another MLflow ({mlflow.__version__} is here); "
+                f"back it up, then: mlflow db upgrade {redacted(uri)}"
             ) from error
         advice = "start it, or leave out --tracking-uri" if uri.startswith("http") else "another --tracking-uri?"
-        raise UnreachableError(f"MLflow at {masked(uri)} does not answer: {text}; {advice}") from error
+        raise UnreachableError(f"MLflow at {redacted(uri)} does not answer: {text}; {advice}") from error
     if found is not None and found.lifecycle_stage == "deleted":
         raise SweepError(
-            f"MLflow at {masked(uri)}: its experiment {name!r} was deleted; restore it (mlflow experiments restore -x "
-            f"{found.experiment_id}), or --name NAME gives another name"
+            f"MLflow at {redacted(uri)}: its experiment {name!r} was deleted; restore it (mlflow experiments restore "
+            f"-x {found.experiment_id}), or --name NAME gives another name"
         )
 
 
@@ -107,12 +107,12 @@ def fetch_model(name: str, uri: str, target: Path) -> Path:
             f"{model.name}@{alias}" for model in client.search_registered_models() for alias in sorted(model.aliases)
         ]
     except Exception as error:
-        raise UnreachableError(f"MLflow at {masked(uri)} does not answer: {first_line(error)}") from error
+        raise UnreachableError(f"MLflow at {redacted(uri)} does not answer: {first_line(error)}") from error
     try:
         return Path(download_artifacts(artifact_uri=f"models:/{name}", dst_path=str(target), tracking_uri=uri))
     except Exception as error:
         there = ", ".join(known) or "none yet: a sweep registers its best when its first trial ends"
-        raise SweepError(f"model {name!r} not found in MLflow at {masked(uri)}; there are: {there}") from error
+        raise SweepError(f"model {name!r} not found in MLflow at {redacted(uri)}; there are: {there}") from error
 
 
 def first_line(error: BaseException) -> str:

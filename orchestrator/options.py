@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.errors import BAD_INPUT, FAILED, SweepError
-from orchestrator.redaction import guard_logs, guarded_output, redacted
+from orchestrator.redaction import guard_logs, guarded_output
 
 STORED_MODEL = "NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder."
 
@@ -50,7 +50,6 @@ def one_line_errors(*, debug: bool, mendable: tuple[type[Exception], ...] = ()) 
             from orchestrator.console import say
 
             if debug:
-                say(redacted(traceback.format_exc().rstrip()), to=sys.stderr)
-            told = "\n".join(line if line.startswith(" ") else f"error: {line}" for line in lines)
-            say(redacted(told), to=sys.stderr)
+                say(traceback.format_exc().rstrip(), to=sys.stderr)
+            say("\n".join(line if line.startswith(" ") else f"error: {line}" for line in lines), to=sys.stderr)
             raise typer.Exit(error.exit_code if isinstance(error, SweepError) else code) from error

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.files import flush_folder
+from model.files import flush_folder, make_folder
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 RESERVED = frozenset({"cache", "encoders", "mlartifacts", "mlflow.db", "mlflow-server.log"})
@@ -52,8 +52,7 @@ class TrialPaths:
         while True:
             attempts = self.attempts()
             folder = self.attempt(attempt_number(attempts[-1]) + 1 if attempts else 1)
-            for above in (self.root.parent, self.root):
-                above.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.root)
             try:
                 folder.mkdir(mode=0o700)
             except FileExistsError:

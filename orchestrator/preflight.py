@@ -16,7 +16,7 @@ from orchestrator.inspection import Inspected, Options, inspect
 from orchestrator.paths import SweepPaths
 from orchestrator.profiles import Profile, choose
 from orchestrator.ray_environment import open_to_all
-from orchestrator.redaction import masked
+from orchestrator.redaction import redacted
 from orchestrator.request import Request
 from orchestrator.resources import visible_gpus
 from orchestrator.spec import LoadedSweep, load_sweep
@@ -68,16 +68,16 @@ def wrong_addresses(request: Request) -> list[str]:
         scheme = urlsplit(uri).scheme.partition("+")[0]
         if scheme not in STORES:
             problems.append(
-                f"--tracking-uri {masked(uri)}: expected http(s)://HOST:PORT, or a database as sqlite:///FILE or "
+                f"--tracking-uri {redacted(uri)}: expected http(s)://HOST:PORT, or a database as sqlite:///FILE or "
                 "postgresql://HOST/NAME"
             )
         elif scheme.startswith("http") and not _host_and_port(uri):
-            problems.append(f"--tracking-uri {masked(uri)}: names no host, or no port that there is")
+            problems.append(f"--tracking-uri {redacted(uri)}: names no host, or no port that there is")
         elif scheme == "sqlite" and not (folder := Path(uri.partition(":///")[2]).absolute().parent).is_dir():
-            problems.append(f"--tracking-uri {masked(uri)}: there is no folder {folder}")
+            problems.append(f"--tracking-uri {redacted(uri)}: there is no folder {folder}")
     address = request.address
     if address and address != "auto" and not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", address):
-        problems.append(f"--address {masked(address)}: expected HOST:PORT of ray start --head, or auto")
+        problems.append(f"--address {redacted(address)}: expected HOST:PORT of ray start --head, or auto")
     elif address and (wrong := open_to_all(address)):
         problems.append(wrong)
     return problems

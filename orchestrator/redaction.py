@@ -56,11 +56,6 @@ def redacted(text: str) -> str:
     return LOOKS.sub(lambda found: f"{next((each for each in found.groups() if each), '')}{STARS}", text)
 
 
-def masked(uri: str) -> str:
-    """Return a URI as it may be shown."""
-    return redacted(uri)
-
-
 def bare(uri: str) -> str:
     """Return a URI without the user and password that may stand in it: a link to be opened, a host to be asked."""
     parts = urlsplit(uri)

@@ -24,9 +24,10 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
+from model.files import make_folder
 from orchestrator import paths
 from orchestrator.errors import BAD_INPUT, UNREACHABLE
-from orchestrator.redaction import bare, masked, redacted
+from orchestrator.redaction import bare, redacted
 from orchestrator.view import VIEW_TAG, leaderboard_url
 
 HOST = "127.0.0.1"
@@ -67,7 +68,7 @@ def serve(
     _require_store(uri)
     _require_free(port)
     ui_base = f"http://{HOST}:{port}"
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     log = out / "mlflow-server.log"
     print(f"MLflow is starting on {ui_base} (10 to 30 s) · log {log}", flush=True)
     with _server(uri, artifacts=paths.artifact_root(out), port=port, log=log) as server:
@@ -207,7 +208,7 @@ def _print_links(ui_base: str) -> None:
     try:
         links = view_links(ui_base)
     except (OSError, ValueError) as error:
-        _fail(f"no answer from MLflow at {masked(ui_base)}: {error}", UNREACHABLE)
+        _fail(f"no answer from MLflow at {redacted(ui_base)}: {error}", UNREACHABLE)
     width = max(map(len, links), default=0)
     for name, link in links.items():
         print(f"{name:{width}}  {link}", flush=True)

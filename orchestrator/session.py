@@ -67,6 +67,8 @@ class OpenSweep:
     projection: Projection
     at_once: int
     """So many trials."""
+    notes: list[str]
+    """What a person may want to mend in the data."""
 
 
 def run(checked: Checked) -> int:
@@ -131,8 +133,7 @@ def _drive(command: Command) -> int:
     require_same_store(paths, request.tracking_uri)
     _refuse_other_resources(plan, command.machine, request.cpus_per_trial)
     keep_encoder(drafted.encoder, paths.encoders)
-    if not paths.data_report.exists():
-        write_json(paths.data_report, data_report(drafted.corpus, drafted.encoder.tokenizer()))
+    notes = _concerns(paths, drafted)
     study = TrialStudy(paths.study_uri, plan, command.loaded.sweep.space)
     with leased(study) as lease:
         sweep = OpenSweep(
@@ -142,6 +143,7 @@ def _drive(command: Command) -> int:
             lease=lease,
             projection=Projection(plan, paths, request.tracking_uri, request.keep_checkpoints),
             at_once=concurrency(plan, command.machine, request.concurrent),
+            notes=notes,
         )
         return _run_leased(sweep)
 
@@ -150,7 +152,7 @@ def _run_leased(sweep: OpenSweep) -> int:
     """Run the trials that are left, and say what came of it."""
     command, console = sweep.command, sweep.command.console
     console.print(show.header(sweep.plan, command.machine, sweep.at_once, command.why), soft_wrap=True)
-    for line in _concerns(command):
+    for line in sweep.notes:
         console.print(f"  note  {line}", soft_wrap=True)
     console.print(show.place(command.paths, sweep.projection.link, command.request.tracking_uri), soft_wrap=True)
     trouble = _run_trials(sweep)
@@ -161,15 +163,14 @@ def _run_leased(sweep: OpenSweep) -> int:
     return _stopped(console) if command.signals.asked else _finish(sweep)
 
 
-def _concerns(command: Command) -> list[str]:
-    """Return what a person may want to mend in the data."""
-    file, drafted = command.paths.data_report, command.drafted
+def _concerns(paths: SweepPaths, drafted: Draft) -> list[str]:
+    """Return what a person may want to mend in the data, from the data report; write that where there is none."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:  # it was changed
+        return concerns(json.loads(paths.data_report.read_text(encoding="utf-8")), drafted.corpus)
+    except (FileNotFoundError, ValueError, KeyError):  # the latter two: it was changed, or is of another version
         found = data_report(drafted.corpus, drafted.encoder.tokenizer())
-        write_json(file, found)
-    return concerns(found, drafted.corpus)
+        write_json(paths.data_report, found)
+        return concerns(found, drafted.corpus)
 
 
 def _stopped(console: Console) -> int:

@@ -21,7 +21,7 @@ from orchestrator.estimate import prefix_cache_sizes
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, shown
 from orchestrator.progress import clock_text, value_text
-from orchestrator.redaction import masked
+from orchestrator.redaction import redacted
 from orchestrator.resources import Machine
 from orchestrator.tables import Fitting, titles
 
@@ -145,7 +145,7 @@ def place(paths: SweepPaths, link: str, tracking_uri: str | None) -> str:
     if paths.out != Path("runs").resolve():
         words += ["--out", str(paths.out)]
     if tracking_uri is not None:
-        words += ["--tracking-uri", masked(tracking_uri)]
+        words += ["--tracking-uri", redacted(tracking_uri)]
     return f"leaderboard  {link}\n             served by: {shlex.join(words)}"
 
 

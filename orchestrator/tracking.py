@@ -29,7 +29,7 @@ from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.leaderboard import TrialRecord, leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
-from orchestrator.redaction import bare, masked
+from orchestrator.redaction import bare, redacted
 from orchestrator.registry import ModelRegistry
 from orchestrator.retention import kept_trials
 from orchestrator.view import DEFAULT_UI, ViewColumns, leaderboard_url, view_tag
@@ -75,7 +75,7 @@ class Projection:
         except SweepError:
             raise
         except Exception as error:
-            raise UnreachableError(f"MLflow at {masked(self.uri)} does not answer: {first_line(error)}") from error
+            raise UnreachableError(f"MLflow at {redacted(self.uri)} does not answer: {first_line(error)}") from error
         note_store(paths, uri)
 
     @property
@@ -160,7 +160,7 @@ class Projection:
     def _alone(self) -> Iterator[None]:
         """Hold the projection: a call of the thread's may be out still, to a server that does not answer."""
         if not self._lock.acquire(timeout=CLOSE_S):
-            raise UnreachableError(f"MLflow at {masked(self.uri)} has not answered for {CLOSE_S:.0f} s")
+            raise UnreachableError(f"MLflow at {redacted(self.uri)} has not answered for {CLOSE_S:.0f} s")
         try:
             yield
         except Exception:
@@ -191,7 +191,7 @@ class Projection:
         if found is not None and found.tags.get("sweep_id") != self._plan.sweep_id:
             if found.tags.get("place") != place:
                 raise SweepError(
-                    f"MLflow at {masked(self.uri)} has an experiment {self._plan.name!r} of another place "
+                    f"MLflow at {redacted(self.uri)} has an experiment {self._plan.name!r} of another place "
                     f"({found.tags.get('place', 'unknown')}); --name NAME gives this sweep another name"
                 )
             # An earlier sweep of this folder, put aside by --new or removed: nobody goes on with its open runs.
@@ -397,7 +397,7 @@ def require_same_store(paths: SweepPaths, uri: str | None) -> None:
 
 def note_store(paths: SweepPaths, uri: str | None) -> None:
     """Note in the sweep's folder which MLflow store it is in, without a password."""
-    store = masked(uri) if uri and not _is_outs_own(paths, uri) else OUTS_OWN
+    store = redacted(uri) if uri and not _is_outs_own(paths, uri) else OUTS_OWN
     if _noted_store(paths) != store:
         write_text(paths.tracking, store + "\n")
 

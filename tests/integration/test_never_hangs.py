@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import os
 import socket
 import sqlite3
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.sweep import app
+from tests.environment import own_environment
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +25,8 @@ PATIENCE_S = 60
 @pytest.fixture(autouse=True)
 def _own_environment():
     """Undo what a command sets in the environment for the processes that it starts."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 def line_of(folder, encoder, data):

@@ -1,7 +1,6 @@
 """The commands as a person gives them: help at once, one line an error, nothing written before all is checked."""
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -21,6 +20,7 @@ from orchestrator import predict, serve, sweep
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import settle
 from orchestrator.trial import Execution, run_trial
+from tests.environment import own_environment
 
 EXECUTION = Execution(10**9, report_s=3600)
 
@@ -48,10 +48,8 @@ SWEEP = Sweep(
 @pytest.fixture(autouse=True)
 def _own_environment():
     """Undo what a command sets in the environment for the processes that it starts."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 @pytest.fixture

@@ -1,22 +1,11 @@
 """What the security tests share: a finished sweep, and the environment put back after commands in this process."""
 
 import os
-from contextlib import contextmanager
 
 import pytest
 
+from tests.environment import own_environment
 from tests.faults.lab import Lab
-
-
-@contextmanager
-def own_environment():
-    """Undo what a command in this process sets in the environment for the processes that it starts."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

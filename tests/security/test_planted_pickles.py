@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from model.files import read_manifest, write_manifest
 from orchestrator import clean, export, predict, rebuild, sweep
+from tests.environment import own_environment
 from tests.faults.lab import ROOT, Lab
-from tests.security.conftest import own_environment
 from tests.security.traps import Traps
 
 MODEL = "model.safetensors"
