@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from orchestrator.errors import BAD_INPUT, DONE, UNREACHABLE, SweepError
-from orchestrator.options import ProfileChoice
-from orchestrator.redaction import guard_logs, redacted
+from orchestrator.options import Debug, ProfileChoice, one_line_errors
 
 if TYPE_CHECKING:
     from model.data import Corpus
@@ -48,6 +47,7 @@ def doctor(
     tracking_uri: Annotated[str | None, typer.Option(help="As for a sweep.")] = None,
     address: Annotated[str | None, typer.Option(help="As for a sweep.")] = None,
     strict_data: Annotated[bool, typer.Option("--strict-data", help="As for a sweep.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Say what is in order, what is not, and what would be used. Nothing is started, nothing is written.
 
@@ -55,18 +55,18 @@ def doctor(
     """
     from orchestrator.request import Request
 
-    guard_logs()
     request = Request(
         file=file or Path(), name=file.stem if file else "doctor", profile=profile.value, data=data, encoder=encoder,
         settings={}, out=out, tracking_uri=tracking_uri, address=address, strict_data=strict_data,
     )  # fmt: skip
     codes = set()
-    for finding in examine(request, given=file is not None):
-        codes.add(finding.code)
-        mark = "ok  " if finding.code == DONE else "FAIL"
-        for number, line in enumerate(finding.lines):
-            start = f"{mark} {finding.name:<{WIDTH}}" if number == 0 else " " * (WIDTH + 5)
-            print(redacted(f"{start} {line}"), flush=True)
+    with one_line_errors(debug=debug):
+        for finding in examine(request, given=file is not None):
+            codes.add(finding.code)
+            mark = "ok  " if finding.code == DONE else "FAIL"
+            for number, line in enumerate(finding.lines):
+                start = f"{mark} {finding.name:<{WIDTH}}" if number == 0 else " " * (WIDTH + 5)
+                print(f"{start} {line}", flush=True)
     wrong = codes - {DONE}
     raise typer.Exit(DONE if not wrong else UNREACHABLE if wrong == {UNREACHABLE} else BAD_INPUT)
 

@@ -119,4 +119,4 @@ def first_line(error: BaseException) -> str:
     """Return an error in one line, without secrets."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         error = error.reason
-    return redacted((str(error) or type(error).__name__).strip().splitlines()[0][:300])
+    return redacted((str(error) or type(error).__name__).strip().splitlines()[0])[:300]

@@ -25,6 +25,7 @@ from orchestrator.failures import Failure
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.processes import guardian
+from orchestrator.redaction import redacted
 from orchestrator.resources import Machine
 from orchestrator.scheduler import StudyScheduler
 from orchestrator.searcher import StudySearcher
@@ -89,7 +90,8 @@ def connect(address: str) -> Machine:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
-            raise UnreachableError(f"Ray at {address} refused: {' '.join(str(error).split())[:500]}") from error
+            said = redacted(" ".join(str(error).split()))[:500]  # cut after that: half a secret is not known for one
+            raise UnreachableError(f"Ray at {address} refused: {said}") from error
         finally:
             deadline.cancel()
     found = ray.cluster_resources()

@@ -114,3 +114,12 @@ def test_what_is_searched_for_is_found(tmp_path):
     canaries, _, _ = planted()
     (tmp_path / "file").write_bytes(b"\0" + canaries["HF_TOKEN"].encode() + b"\xff")
     assert hits(canaries, contents(tmp_path)) == [f"{tmp_path / 'file'}: HF_TOKEN"]
+
+
+def test_a_secret_that_a_long_line_is_cut_in_is_taken_out_whole(monkeypatch):
+    """Half of one would no longer be known for what it is."""
+    from orchestrator.mlflow_client import first_line
+
+    monkeypatch.setenv("STORE_TOKEN", "z9" * 18)
+
+    assert "z9" not in first_line(RuntimeError("x" * 285 + "z9" * 18))

@@ -1,0 +1,84 @@
+"""The doctor: a sweep's checks as a list, each told whatever another found."""
+
+import socket
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.doctor import app
+from tests.environment import own_environment
+
+GOOD = """\
+import os
+from model.config import TrialConfig
+from orchestrator.spec import Sweep
+print(os.environ.get("MY_TOKEN"))
+BASE = TrialConfig(max_tokens=32)
+SWEEP = Sweep(question="Which?", baseline=BASE, configs=[BASE])
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_environment():
+    """Undo what a command sets in the environment for the processes that it starts."""
+    with own_environment():
+        yield
+
+
+@pytest.fixture
+def examine(tiny_encoder, tiny_data, tmp_path):
+    """Return a function that runs the doctor on a search space and gives exit code, lines by check, and the output."""
+    file = tmp_path / "given.py"
+    file.write_text(GOOD, encoding="utf-8")
+
+    def run(*more):
+        line = [str(file), "--encoder", str(tiny_encoder), "--data", str(tiny_data), "--out", str(tmp_path / "runs")]
+        result = CliRunner().invoke(app, [*line, *map(str, more)])
+        found = {row[5:20].strip(): row for row in result.stdout.splitlines() if row[:5] in ("ok   ", "FAIL ")}
+        assert not (tmp_path / "runs").exists()
+        return result.exit_code, found, result.output
+
+    return run
+
+
+def test_what_is_in_order_is_listed_with_what_would_be_used(examine):
+    """Versions, folders, machine, profile, search space, sweep and MLflow; exit code 0; nothing is written."""
+    code, found, _ = examine()
+
+    assert code == 0
+    assert list(found) == ["versions", "folders", "machine", "profile", "search space", "sweep", "MLflow"]
+    assert all(row.startswith("ok ") for row in found.values())
+    assert "torch " in found["versions"]
+    assert "1 configs" in found["sweep"]
+
+
+def test_what_is_wrong_is_told_beside_what_is_not(examine, tmp_path):
+    """A missing data folder hides no other check; exit code 2."""
+    code, found, output = examine("--data", tmp_path / "nowhere")
+
+    assert code == 2
+    assert found["sweep"].startswith("FAIL")
+    assert "no such data folder" in found["sweep"]
+    assert found["MLflow"].startswith("ok ")
+    assert "Traceback" not in output
+
+
+def test_a_server_alone_that_does_not_answer_has_its_own_exit_code(examine):
+    """It may come up; nothing else has to be mended."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        code, found, _ = examine("--tracking-uri", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+
+    assert code == 4
+    assert found["MLflow"].startswith("FAIL")
+
+
+def test_what_a_search_space_prints_carries_no_secret(examine, monkeypatch):
+    """As in a sweep."""
+    monkeypatch.setenv("MY_TOKEN", "q7x-doctor-secret")
+
+    code, _, output = examine()
+
+    assert code == 0
+    assert "q7x-doctor-secret" not in output
+    assert "***" in output
