@@ -10,8 +10,13 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
 }
 
+import signal
+
 import pytest
 from hypothesis import settings
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a shell's background job: what we start would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("house", deadline=None)  # a slow machine is not a failure
 settings.load_profile("house")
