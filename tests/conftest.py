@@ -10,14 +10,12 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
 }
 
-import signal
-
 import pytest
 from hypothesis import settings
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a shell's background job: what we start would ignore it too
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+from tests.environment import hear_signals
 
+hear_signals()
 settings.register_profile("house", deadline=None)  # a slow machine is not a failure
 settings.load_profile("house")
 

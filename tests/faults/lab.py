@@ -12,6 +12,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.environment import hear_signals
+
+hear_signals()  # for every program that disturbs a lab, however it was started
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 300
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}

@@ -255,11 +255,6 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--folder", type=Path, default=None, help="kept afterwards; a temporary one by default")
     arguments = parser.parse_args()
-    for number in (
-        signal.SIGINT,
-        signal.SIGHUP,
-    ):  # a shell's background job and nohup ignore them, drivers as heirs too
-        signal.signal(number, signal.SIG_DFL)
     print(f"seed {arguments.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="nemesis-") as temporary:
         raise SystemExit(disturb(arguments, arguments.folder or Path(temporary)))
