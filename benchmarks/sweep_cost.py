@@ -35,7 +35,7 @@ from model.training import TaskData, fine_tune
 from orchestrator.inspection import Options, inspect
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, draft
-from orchestrator.resources import Machine
+from orchestrator.resources import Machine, Node
 from orchestrator.spec import load_sweep
 from orchestrator.trial import Execution, run_trial
 from search_spaces.exp4 import COMMON_AND_TASK_LAYERS
@@ -144,7 +144,7 @@ def exp4_plan(source: EncoderSource, data: str, settings: Mapping[str, Any], dev
         trials=None, max_dev_examples=dev, seed=0, gpus_per_trial=0, cpus_per_trial=1,
     )  # fmt: skip
     inspected = inspect(load_sweep(Path("search_spaces/exp4.py")), options)
-    return draft(inspected, Machine(1, 0.0, "one core")).plan
+    return draft(inspected, Machine((Node(1, 0.0),), "one core")).plan
 
 
 def state_sizes(trial: Path) -> dict[str, int]:

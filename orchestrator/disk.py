@@ -1,5 +1,7 @@
 """What a sweep will take on the disk, estimated without torch: from shapes, and from the tokens of a sample."""
 
+from pathlib import Path
+
 from model.config import encoding_of
 from model.encoder_config import frozen_depth
 from model.sizes import parameter_counts
@@ -7,16 +9,22 @@ from orchestrator.inspection import Inspected
 from orchestrator.token_counts import TokenCounts
 
 BYTES_A_PARAMETER = 4
-BYTES_A_VALUE = {"fp16": 2, "fp32": 4}
+BYTES_A_STATE = {"fp16": 2, "fp32": 4}
 
 
-def needs(inspected: Inspected, *, trials: int, at_once: int, keep: int, cache_limit: int) -> list[tuple[str, int]]:
-    """Return what takes room, and about how many bytes: `keep` checkpoints, states of running trials, the cache."""
+def needs(
+    inspected: Inspected, *, trials: int, at_once: int, keep: int, cache_limit: int, cache: Path
+) -> list[tuple[str, int]]:
+    """Return what takes room, and about how many bytes: `keep` checkpoints, states of running trials, the cache.
+
+    What lies in the cache's folder is taken for states of this sweep: a sweep that fits is never refused for them.
+    """
+    held = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
     shape = inspected.encoder.config
     largest = max(parameter_counts(config, inspected.tasks, shape)[1] for config in inspected.configs)
     return [
         *checkpoint_bytes(largest * BYTES_A_PARAMETER, trials=trials, at_once=at_once, keep=keep),
-        ("the frozen layers' cache", min(cache_limit, cache_bytes(inspected))),
+        ("the frozen layers' cache", max(0, min(cache_limit, cache_bytes(inspected)) - held)),
     ]
 
 
@@ -45,5 +53,5 @@ def cache_bytes(inspected: Inspected) -> int:
             rows = vectors if depth == shape.num_hidden_layers else lengths.mean(split, config)
             read = split.task.name, split.name, encoding, config.max_tokens, count
             key = *read, depth, config.prefix_format, config.precision
-            sizes[key] = int(count * rows * shape.hidden_size * BYTES_A_VALUE[config.prefix_format])
+            sizes[key] = int(count * rows * shape.hidden_size * BYTES_A_STATE[config.prefix_format])
     return sum(sizes.values())

@@ -148,6 +148,10 @@ class Driver:
             )
             self._count(failure, error)
 
+    def waiting(self, text: str) -> None:
+        """Say that no trial begins, and what they wait for."""
+        self._publish({"event": "note", "trial": min(self._heard, default=0), "about": "waiting", "text": text})
+
     def stopping(self) -> None:
         """Say that what runs is being saved, since somebody asked the sweep to stop."""
         self._publish({"event": "stopping"})
@@ -170,6 +174,11 @@ class Driver:
                 elif heard is not None and self._clock() - heard > seconds:
                     found.append((number, attempt))
         return found
+
+    def unbegun(self) -> bool:
+        """Return whether trials have been handed out, and the process of none of them has begun. Any thread may ask."""
+        with self._hearing:
+            return bool(self._heard) and all(heard is None for heard in self._heard.values())
 
     def pardon(self) -> None:
         """Count every silence from now: it was this process that heard nothing, since it stood still itself."""

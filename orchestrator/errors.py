@@ -1,5 +1,6 @@
 """What ends a command with one clear line, and the exit code that each gives."""
 
+import errno
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -12,6 +13,10 @@ ADVICE = "the same command goes on when that one ends, --name gives another swee
 """What to do where a sweep is running already."""
 MAX_PROBLEMS = 20
 """So many are told at once."""
+UNUSABLE = frozenset({
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR
+})  # fmt: skip
+"""What the system says of a path that a person has to mend: no fault of ours, and none of the disk."""
 
 
 class SweepError(Exception):
@@ -35,17 +40,37 @@ class RunningElsewhereError(SweepError):
 def collected(
     action: Callable[[], T], problems: list[str], of: tuple[type[Exception], ...] = (SweepError,)
 ) -> T | None:
-    """Return what an action gives; where it raises one of these errors, add its lines to the problems."""
+    """Return what an action gives; where it raises one of these errors, add its lines to the problems.
+
+    So with a file or folder that the system will not let us use.
+    """
     try:
         return action()
     except of as error:
         problems += str(error).split("\n")
-        return None
+    except OSError as error:
+        if not is_unusable(error):
+            raise
+        problems.append(unusable_line(error))
+    return None
+
+
+def is_unusable(error: OSError) -> bool:
+    """Return whether it says that a path is not for us: whose it is, where it leads, how long it is."""
+    return error.errno in UNUSABLE and error.filename is not None
+
+
+def unusable_line(error: OSError) -> str:
+    """Return such an error as one line."""
+    return f"{escaped(str(error.filename))}: cannot be used ({error.strerror})"
+
+
+def escaped(text: str) -> str:
+    """Return a text whose line ends and control characters are written out, so that it stays one line."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def refuse(problems: Iterable[str]) -> None:
-    """Raise SweepError where there is a problem: a line each, up to MAX_PROBLEMS."""
-    found = list(dict.fromkeys(problems))
-    more = [f"and {len(found) - MAX_PROBLEMS} problems more"] if len(found) > MAX_PROBLEMS else []
-    if found:
-        raise SweepError("\n".join([*found[:MAX_PROBLEMS], *more]))
+    """Raise SweepError where there is a problem: a line each."""
+    if found := list(dict.fromkeys(problems)):
+        raise SweepError("\n".join(found))

@@ -27,12 +27,21 @@ def unusable(out: Path, root: Path) -> list[str]:
 
 
 def _others(folder: Path) -> str | None:
-    """Return why a folder is not this person's alone: who can write to it can write our results."""
+    """Return why a folder is not this person's alone: who can write to it can write our results.
+
+    Root's folders are trusted, and those of whoever owns this package: in a container that is often not the user.
+    """
     found = folder.stat()
-    if found.st_uid not in {os.getuid(), 0}:
-        return f"{folder}: belongs to another user (uid {found.st_uid}); name a folder of your own with --out"
+    if found.st_uid not in {os.getuid(), 0, Path(__file__).stat().st_uid}:
+        return (
+            f"{folder}: belongs to another user (uid {found.st_uid}); chown it, or name a folder of your own with --out"
+        )
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        return f"{folder}: anybody may write to it (mode {stat.S_IMODE(found.st_mode):o}); chmod o-w {folder}"
+        mode = stat.S_IMODE(found.st_mode)
+        return (
+            f"{folder}: anybody may write to it (mode {mode:o}); chmod o-w {folder}, or where the file system has no "
+            "modes, name a folder elsewhere with --out"
+        )
     return None
 
 

@@ -14,7 +14,7 @@ from orchestrator.token_counts import TokenCounts
 
 STATES_BYTES = 16
 VECTORS_A_LAYER = 10
-BYTES_A_VALUE = {"fp32": 4, "bf16": 2}
+BYTES_AN_ACTIVATION = {"fp32": 4, "bf16": 2}
 
 
 def too_large_for_the_gpu(inspected: Inspected, gpu_bytes: int) -> list[str]:
@@ -39,7 +39,7 @@ def least_bytes(config: TrialConfig, inspected: Inspected, lengths: TokenCounts)
     longest = max(lengths.mean(inspected.corpus[name]["train"], config) for name in config.tasks)
     values = config.batch_size * longest * _whole_layers(config, shape) * VECTORS_A_LAYER * shape.hidden_size
     _, trained = parameter_counts(config, inspected.tasks, shape)
-    return STATES_BYTES * trained, int(values * BYTES_A_VALUE[config.precision])
+    return STATES_BYTES * trained, int(values * BYTES_AN_ACTIVATION[config.precision])
 
 
 def _whole_layers(config: TrialConfig, shape: EncoderConfig) -> int:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from model.config import (
     ConfigError,
@@ -18,6 +19,9 @@ from model.table_file import DataError
 from model.tasks import TASKS, Task
 from orchestrator.errors import collected, refuse
 from orchestrator.spec import LoadedSweep
+
+if TYPE_CHECKING:
+    from orchestrator.probing import Point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +61,28 @@ class Inspected:
     corpus: Corpus
 
 
-def inspect(loaded: LoadedSweep, options: Options, problems: Sequence[str] = ()) -> Inspected:
-    """Return what a file and a command line mean. Raises SweepError with all problems, those given first."""
-    found = list(problems)
-    configs, baseline, varies, settings, called = _configs(loaded, options, found)
+@dataclass(frozen=True, kw_only=True)
+class _Configs:
+    """The configs that a file and a command line mean together."""
+
+    configs: list[TrialConfig]
+    baseline: TrialConfig
+    varies: list[str]
+    settings: dict[str, Any]
+    called: list[str]
+    """Each config's name in an error."""
+
+
+def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
+    """Return what a file and a command line mean. Raises SweepError with all problems."""
+    found: list[str] = []
+    meant = _configs(loaded, options, found)
+    everything = [*meant.configs, meant.baseline]
     encoder = collected(lambda: find_encoder(options.encoder), found, (EncoderError,))
-    names = list(dict.fromkeys(name for config in [*configs, baseline] for name in config.tasks))
-    tasks = [TASKS[name] for name in names if name in TASKS]
+    tasks = _tasks(everything)
     corpus = collected(lambda: load_corpus(options.data, tasks, strict=options.strict_data), found, (DataError,))
     if encoder is not None:
-        found += _impossible([*configs, baseline], [*called, "baseline"], encoder, loaded)
+        found += _impossible(everything, [*meant.called, "baseline"], encoder, loaded)
     if options.trials is not None and loaded.sweep.configs:
         found.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
     refuse(found)
@@ -75,10 +91,10 @@ def inspect(loaded: LoadedSweep, options: Options, problems: Sequence[str] = ())
     return Inspected(
         loaded=loaded,
         options=options,
-        configs=configs,
-        baseline=baseline,
-        varies=varies,
-        settings=settings,
+        configs=meant.configs,
+        baseline=meant.baseline,
+        varies=meant.varies,
+        settings=meant.settings,
         tasks=tasks,
         encoder=encoder,
         corpus=corpus,
@@ -99,17 +115,48 @@ def _impossible(
     return [f"{loaded.path}:{loaded.line}: {problem} ({name})" for problem, name in first.items()]
 
 
-def _configs(
-    loaded: LoadedSweep, options: Options, problems: list[str]
-) -> tuple[list[TrialConfig], TrialConfig, list[str], dict[str, Any], list[str]]:
-    """Return configs (or points of the space), baseline, what varies, settings, and each config's name in an error."""
+def check_alone(
+    loaded: LoadedSweep | None, *, settings: Mapping[str, Any], encoder: str | None, data: str | None, strict: bool
+) -> None:
+    """Check each of what is known on its own, where not all is known. Raises SweepError with all problems."""
+    found: list[str] = []
+    if loaded is not None and loaded.sweep.space:
+        collected(lambda: _probed(loaded), found)
+    if loaded is not None:
+        collected(lambda: with_settings(loaded.sweep.baseline, settings), found, (ConfigError,))
+    if encoder is not None:
+        collected(lambda: find_encoder(encoder), found, (EncoderError,))
+    if data is not None:
+        known = _tasks([*loaded.sweep.configs, loaded.sweep.baseline]) if loaded is not None else []
+        collected(lambda: load_corpus(data, known or _tasks_there(data), strict=strict), found, (DataError,))
+    refuse(found)
+
+
+def _tasks(configs: Sequence[TrialConfig]) -> list[Task]:
+    names = dict.fromkeys(name for config in configs for name in config.tasks)
+    return [TASKS[name] for name in names if name in TASKS]
+
+
+def _tasks_there(source: str) -> list[Task]:
+    """Return the tasks of which a folder has files, or one that it lacks; all of another source."""
+    every, folder = list(TASKS.values()), Path(source)
+    if not folder.is_dir():
+        return every
+    return [task for task in every if any((folder / file).exists() for file in task.files["train"])] or every[:1]
+
+
+def _probed(loaded: LoadedSweep) -> "list[Point]":
+    from orchestrator.probing import probe
+
+    assert loaded.sweep.space is not None
+    return probe(loaded.sweep.space, loaded.path)
+
+
+def _configs(loaded: LoadedSweep, options: Options, problems: list[str]) -> _Configs:
     sweep = loaded.sweep
     raw, called = list(sweep.configs), [f"configs[{number}]" for number in range(len(sweep.configs))]
     if sweep.space:
-        from orchestrator.probing import probe
-
-        space = sweep.space
-        points = collected(lambda: probe(space, loaded.path), problems)
+        points = collected(lambda: _probed(loaded), problems)
         if points is None:
             raw, called = [sweep.baseline], ["baseline"]
         else:
@@ -128,12 +175,12 @@ def _configs(
         if _touches(path, varies)
     ]
     settings = {**held, **{path: v for path, v in options.settings.items() if not _touches(path, varies)}}
+    configs, baseline = raw, sweep.baseline
     try:
-        configs = [with_settings(config, settings) for config in raw]
-        return configs, with_settings(sweep.baseline, settings), varies, settings, called
+        configs, baseline = [with_settings(config, settings) for config in raw], with_settings(baseline, settings)
     except ConfigError as error:
         problems.append(str(error))
-        return raw, sweep.baseline, varies, settings, called
+    return _Configs(configs=configs, baseline=baseline, varies=varies, settings=settings, called=called)
 
 
 def _touches(path: str, varies: Sequence[str]) -> bool:

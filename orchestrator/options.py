@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.errors import BAD_INPUT, FAILED, SweepError
+from orchestrator.errors import BAD_INPUT, FAILED, SweepError, is_unusable, unusable_line
 from orchestrator.redaction import guard_logs, guarded_output
 
 STORED_MODEL = "NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder."
@@ -24,6 +24,39 @@ class ProfileChoice(StrEnum):
     study = "study"
 
 
+SearchSpace = Annotated[Path | None, typer.Argument(help="A search space, as search_spaces/exp4.py.")]
+Profile = Annotated[
+    ProfileChoice, typer.Option(help="laptop: packaged MiniLM, bundled sample. study: bert-base, full data.")
+]
+Data = Annotated[str | None, typer.Option(help="Folder of the course's files, or 'hub'.")]
+Encoder = Annotated[str | None, typer.Option(help="'minilm', a folder, or NAME[@REVISION] on the hub.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Total trials of a space.")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs of each trial.")]
+MaxTrainExamples = Annotated[int | None, typer.Option(help="Cap on each task's training examples.")]
+MaxDevExamples = Annotated[int | None, typer.Option(min=1, help="Cap on each task's dev examples.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Set a config field, as heads.dropout=0.5."),
+]
+Name = Annotated[str | None, typer.Option(help="The sweep's name; the file's stem by default.")]
+Out = Annotated[str, typer.Option(help="Where results go.")]
+SweepTracking = Annotated[str | None, typer.Option(help="An MLflow server or database; OUT/mlflow.db by default.")]
+Address = Annotated[str | None, typer.Option(help="A Ray head, HOST:PORT or auto; a local Ray by default.")]
+GpusPerTrial = Annotated[float | None, typer.Option(min=0, help="1 where there are GPUs.")]
+CpusPerTrial = Annotated[float | None, typer.Option(min=0.1, help="The cores shared out by default.")]
+Concurrent = Annotated[int | None, typer.Option(min=1, help="At most so many trials at once.")]
+KeepCheckpoints = Annotated[
+    int, typer.Option(min=1, help="Keep the weights of so many best trials, and of every registered one.")
+]
+PrefixCacheGb = Annotated[
+    float, typer.Option(min=0, help="Limit of the frozen layers' cache; 0: compute them at every step.")
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**32 - 1, help="Of every trial, and of the sampler; the file's own, and 0.")
+]
+StrictData = Annotated[
+    bool, typer.Option("--strict-data", help="No row may be left out, no dev example be a training example too.")
+]
 Runs = Annotated[Path, typer.Option(help="The sweeps' folder, whose MLflow is asked.")]
 TrackingUri = Annotated[str | None, typer.Option(help="Another MLflow server or database.")]
 EncoderPlace = Annotated[str | None, typer.Option(help="Where the encoder lies now, if it moved.")]
@@ -45,6 +78,10 @@ def one_line_errors(*, debug: bool, mendable: tuple[type[Exception], ...] = ()) 
         except Exception as error:
             if isinstance(error, (SweepError, *mendable)):
                 lines, code = str(error).split("\n"), BAD_INPUT
+            elif isinstance(error, OSError) and is_unusable(error):
+                lines, code = [unusable_line(error)], BAD_INPUT
+            elif isinstance(error, ImportError):
+                lines, code = [f"{error}: the installation is broken; pip install -r requirements.lock again"], FAILED
             else:
                 lines, code = [f"{type(error).__name__}: {error}; --debug shows the traceback"], FAILED
             from orchestrator.console import say

@@ -25,7 +25,7 @@ from model.data import Corpus
 from model.encoder_files import EncoderSource
 from model.files import write_json
 from model.tasks import Task
-from orchestrator.errors import SweepError
+from orchestrator.errors import SweepError, refuse
 from orchestrator.inspection import Inspected
 from orchestrator.resources import Machine, share_out, too_large
 
@@ -89,11 +89,10 @@ def draft(inspected: Inspected, machine: Machine) -> Draft:
     """Return the plan of what was inspected. Raises SweepError where it asks for more than the machine has."""
     options, sweep = inspected.options, inspected.loaded.sweep
     asked = {"cpus_per_trial": options.cpus_per_trial, "gpus_per_trial": options.gpus_per_trial}
-    if wrong := too_large(machine, **asked):
-        raise SweepError("\n".join(wrong))
     configs, encoder, corpus = inspected.configs, inspected.encoder, inspected.corpus
     total = len(configs) if sweep.configs else options.trials or sweep.trials
     share = share_out(machine, total, **asked)
+    refuse(too_large(machine, share))
     plan = Plan(
         version=PLAN_VERSION * 100 + CONFIG_VERSION,
         sweep_id=uuid.uuid4().hex,
@@ -173,9 +172,7 @@ def read_plan(path: Path) -> Plan:
 
 def concurrency(plan: Plan, machine: Machine, asked: int | None) -> int:
     """Return how many trials run at once."""
-    by_cpu = int(machine.cpus / plan.cpus_per_trial) if plan.cpus_per_trial else plan.trials
-    by_gpu = int(machine.gpus / plan.gpus_per_trial) if plan.gpus_per_trial else by_cpu
-    return max(1, min(plan.trials, by_cpu, by_gpu, asked or plan.trials))
+    return max(1, min(plan.trials, machine.holds(plan.cpus_per_trial, plan.gpus_per_trial), asked or plan.trials))
 
 
 _COMPARED = [

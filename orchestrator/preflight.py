@@ -1,86 +1,125 @@
 """All that can be known of a sweep before anything heavy is loaded: within seconds, all at once, nothing left behind.
 
-Imports no torch, Ray or MLflow; Optuna alone where the search space is one.
+Imports no torch, Ray or MLflow; Optuna alone where the search space is one. What needs them is in readiness.py.
 """
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from model.data import Corpus, load_corpus
+from model.data_report import concerns, report
+from model.encoder_files import EncoderSource, find_encoder
+from model.files import size_text
+from model.tasks import TASKS
 from orchestrator.disk import needs
-from orchestrator.errors import collected, refuse
-from orchestrator.folders import too_small, unusable
+from orchestrator.errors import SweepError, refuse
+from orchestrator.examination import Check, Examined
+from orchestrator.folders import free_bytes, too_small, unusable
 from orchestrator.hold import refuse_if_held
-from orchestrator.inspection import Inspected, Options, inspect
-from orchestrator.paths import SweepPaths
+from orchestrator.inspection import Inspected, Options, check_alone, inspect
+from orchestrator.paths import sqlite_file
 from orchestrator.profiles import Profile, choose
-from orchestrator.ray_environment import open_to_all
+from orchestrator.ray_environment import named, open_to_all
 from orchestrator.redaction import redacted
 from orchestrator.request import Request
-from orchestrator.resources import visible_gpus
-from orchestrator.spec import LoadedSweep, load_sweep
+from orchestrator.resources import find_machine, visible_gpus
+from orchestrator.spec import load_sweep
 
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 """Schemes of MLflow's stores that keep experiments and models."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """What the first stage found in order."""
-
-    request: Request
-    loaded: LoadedSweep
-    inspected: Inspected | None
-    """None where the profile is not known before a cluster has been asked for its GPUs."""
-
-
-def preflight(request: Request) -> Checked:
-    """Check what was asked for. Raises SweepError with a line for each thing that is wrong, up to twenty."""
-    given = {"--data": request.data, "--encoder": request.encoder, "--address": request.address}
-    refuse(f"{option} '': is empty; leave it out, or name something" for option, value in given.items() if value == "")
-    paths = SweepPaths(request.out.resolve(), request.name)
+def options(examined: Examined) -> list[str]:
+    """Refuse what is wrong with the options as they are written, and a name that another process works on."""
+    request = examined.request
+    refuse(request.problems)
     if not request.dry_run:
-        refuse_if_held(paths)
-    problems = [*unusable(paths.out, paths.root), *wrong_addresses(request)]
-    loaded = collected(lambda: load_sweep(request.file), problems)
+        refuse_if_held(examined.paths)
+    return [f"{request.name} in {examined.paths.out}"]
+
+
+def folders(examined: Examined) -> list[str]:
+    """Refuse a folder for results that cannot be used."""
+    out = examined.paths.out
+    refuse(unusable(out, examined.paths.root))
+    return [f"{out}: can be written, flushed, locked and renamed in; {size_text(free_bytes(out))} free"]
+
+
+def addresses(examined: Examined) -> list[str]:
+    """Refuse addresses of MLflow and Ray that are written wrong, or not safe to join; nobody is asked yet."""
+    request = examined.request
+    refuse([*_wrong_tracking(request.tracking_uri), *_wrong_address(request.address)])
+    return [redacted(place) for place in (request.tracking_uri, request.address) if place] or ["of this machine alone"]
+
+
+def search_space(examined: Examined) -> list[str]:
+    """Load the search space."""
+    examined.loaded = load_sweep(examined.request.file)
+    return [examined.loaded.sweep.question]
+
+
+def sweep(examined: Examined) -> list[str]:
+    """Inspect configs, encoder and data: those of the profile, or what is known of them without one."""
+    request, loaded = examined.request, examined.loaded
     unknown = request.address is not None and request.profile == "auto"
     if loaded is None or unknown:
-        refuse(problems)
-    assert loaded is not None
-    inspected = None if unknown else inspect_for(request, loaded, visible_gpus(), problems)
-    return Checked(request=request, loaded=loaded, inspected=inspected)
+        profile, _ = choose(request.profile, visible_gpus())
+        check_alone(
+            loaded,
+            settings=request.settings,
+            encoder=request.encoder if unknown else request.encoder or profile.encoder,
+            data=request.data if unknown else request.data or profile.data,
+            strict=request.strict_data,
+        )
+        return []
+    gpus = visible_gpus()
+    try:
+        examined.inspected, examined.why = inspect_for(examined, gpus)
+    except SweepError:
+        if request.profile != "auto" or not gpus:
+            raise
+        examined.machine = find_machine(None)  # torch has the last word on GPUs, and so on the profile
+        if examined.machine.gpus:
+            raise
+        examined.inspected, examined.why = inspect_for(examined, 0)
+    return _sweep(examined.inspected)
 
 
-def inspect_for(request: Request, loaded: LoadedSweep, gpus: float, problems: list[str] | None = None) -> Inspected:
-    """Return the sweep as it is with so many GPUs, which decide the profile. Raises SweepError with all problems."""
-    profile, _ = choose(request.profile, gpus)
-    inspected = inspect(loaded, _options(request, profile), problems or [])
-    refuse(_too_large_for_the_disk(request, inspected))
-    return inspected
+def disk(examined: Examined) -> list[str]:
+    """Refuse a disk without the room that the sweep will take."""
+    request, inspected, paths = examined.request, examined.inspected, examined.paths
+    if inspected is None or "folders" in examined.wrong or request.dry_run:  # which says what it would take
+        return []
+    if paths.plan.exists() and not request.new:
+        return []  # what it takes, it has taken in part
+    found = inspected.loaded.sweep
+    trials = len(found.configs) or request.trials or found.trials
+    parts = needs(
+        inspected,
+        trials=trials,
+        at_once=min(trials, request.concurrent or 1),
+        keep=request.keep_checkpoints,
+        cache_limit=request.cache_bytes,
+        cache=paths.prefix_cache,
+    )
+    refuse(too_small(paths.out, parts))
+    return []
 
 
-def wrong_addresses(request: Request) -> list[str]:
-    """Return what is wrong with the addresses of MLflow and Ray as they are written; nobody is asked yet."""
-    problems = []
-    uri = request.tracking_uri
-    if uri is not None:
-        scheme = urlsplit(uri).scheme.partition("+")[0]
-        if scheme not in STORES:
-            problems.append(
-                f"--tracking-uri {redacted(uri)}: expected http(s)://HOST:PORT, or a database as sqlite:///FILE or "
-                "postgresql://HOST/NAME"
-            )
-        elif scheme.startswith("http") and not _host_and_port(uri):
-            problems.append(f"--tracking-uri {redacted(uri)}: names no host, or no port that there is")
-        elif scheme == "sqlite" and not (folder := Path(uri.partition(":///")[2]).absolute().parent).is_dir():
-            problems.append(f"--tracking-uri {redacted(uri)}: there is no folder {folder}")
-    address = request.address
-    if address and address != "auto" and not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", address):
-        problems.append(f"--address {redacted(address)}: expected HOST:PORT of ray start --head, or auto")
-    elif address and (wrong := open_to_all(address)):
-        problems.append(wrong)
-    return problems
+def alone(examined: Examined) -> list[str]:
+    """Check the encoder and the data where no search space is given: those asked for, or the profile's."""
+    request = examined.request
+    profile, _ = choose(request.profile, visible_gpus())
+    encoder = find_encoder(request.encoder or profile.encoder)
+    corpus = load_corpus(request.data or profile.data, list(TASKS.values()), strict=request.strict_data)
+    return [_encoder(encoder), *_data(corpus)]
+
+
+def inspect_for(examined: Examined, gpus: float) -> tuple[Inspected, str]:
+    """Return the sweep as it is with so many GPUs, which decide the profile, and why that. Raises SweepError."""
+    assert examined.loaded is not None
+    profile, why = choose(examined.request.profile, gpus)
+    return inspect(examined.loaded, _options(examined.request, profile)), why
 
 
 def _options(request: Request, profile: Profile) -> Options:
@@ -100,19 +139,32 @@ def _options(request: Request, profile: Profile) -> Options:
     )
 
 
-def _too_large_for_the_disk(request: Request, inspected: Inspected) -> list[str]:
-    paths, sweep = SweepPaths(request.out.resolve(), request.name), inspected.loaded.sweep
-    if paths.plan.exists():
-        return []  # what it takes, it has taken in part
-    trials = len(sweep.configs) or request.trials or sweep.trials
-    parts = needs(
-        inspected,
-        trials=trials,
-        at_once=min(trials, request.concurrent or 1),
-        keep=request.keep_checkpoints,
-        cache_limit=request.cache_bytes,
-    )
-    return too_small(paths.out, parts)
+def _wrong_tracking(uri: str | None) -> list[str]:
+    if uri is None:
+        return []
+    at, scheme = f"--tracking-uri {redacted(uri)}", urlsplit(uri).scheme.partition("+")[0]
+    if scheme not in STORES:
+        return [f"{at}: expected http(s)://HOST:PORT, or a database as sqlite:///FILE or postgresql://HOST/NAME"]
+    if scheme.startswith("http") and not _host_and_port(uri):
+        return [f"{at}: names no host, or no port that there is"]
+    if scheme == "sqlite":
+        file = sqlite_file(uri)
+        if file is None or file.name in ("", ":memory:"):
+            return [f"{at}: names no file, and what is kept in memory ends with the process; expected sqlite:///FILE"]
+        if not (folder := file.absolute().parent).is_dir():
+            return [f"{at}: there is no folder {folder}"]
+    return []
+
+
+def _wrong_address(address: str | None) -> list[str]:
+    if not address:
+        return []
+    meant = named(address)
+    at = f"--address {redacted(address)}" + (f" (RAY_ADDRESS is {redacted(meant)})" if meant != address else "")
+    if meant != "auto" and not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", meant):
+        return [f"{at}: expected HOST:PORT of ray start --head, or auto"]
+    wrong = open_to_all(meant)
+    return [f"{at}: {wrong}"] if wrong else []
 
 
 def _host_and_port(uri: str) -> bool:
@@ -121,3 +173,40 @@ def _host_and_port(uri: str) -> bool:
         return bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+
+
+def _sweep(inspected: Inspected) -> list[str]:
+    """Return what would run, on what."""
+    found = inspected.loaded.sweep
+    count = f"{len(found.configs)} configs" if found.configs else f"{found.trials} trials of a space"
+    tried = "" if found.configs else f", {len(inspected.configs)} points of it tried"
+    return [
+        f"{count}{tried}; varies: {', '.join(inspected.varies) or 'nothing'}",
+        f"encoder {_encoder(inspected.encoder)}",
+        f"data {inspected.options.data}",
+        *_data(inspected.corpus),
+    ]
+
+
+def _encoder(source: EncoderSource) -> str:
+    shape = source.config
+    return f"{source.name}: {shape.num_hidden_layers} layers of {shape.hidden_size}, {source.folder}"
+
+
+def _data(corpus: Corpus) -> list[str]:
+    """Return the sizes, and what a person may want to mend."""
+    sizes = [
+        f"{task} {len(splits['train']):,} train, {len(splits['dev']):,} dev" for task, splits in sorted(corpus.items())
+    ]
+    return [" · ".join(sizes), *concerns(report(corpus), corpus)]
+
+
+FIRST_STAGE: tuple[Check, ...] = (
+    ("options", options),
+    ("folders", folders),
+    ("addresses", addresses),
+    ("search space", search_space),
+    ("sweep", sweep),
+    ("disk", disk),
+)
+WITHOUT_A_FILE: tuple[Check, ...] = (*FIRST_STAGE[:3], ("material", alone))

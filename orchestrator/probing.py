@@ -1,9 +1,11 @@
 """Points of a space that are built before a sweep starts: its corners, where a range is wrong, and random ones."""
 
 import re
+import sys
 import warnings
 from collections import deque
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ CORNERS = 512
 """At most; of a larger space those in which fewest parameters differ from their first value."""
 PROBE_S = 30.0
 """Seconds that all of them may take."""
+ENOUGH = 16
+"""Points that have to be built in that time; of a slow space no more are asked for."""
 SHOWN = 5
 """Problems of a space that are told."""
 
@@ -41,24 +45,32 @@ class Point:
 
 def probe(space: Space, path: Path) -> list[Point]:
     """Return random points of the space and its corners. Raises SweepError where it fails, or yields something else."""
-    found: list[Point] = []
+    at_corners: list[Point] = []
+    at_random: list[Point] = []
     problems: dict[str, str] = {}
+    built = 0
     try:
-        with time_limit(PROBE_S):
-            study = optuna.create_study(sampler=RandomSampler(seed=0))
-            for _ in range(RANDOM_POINTS):
-                _add(space, study, path, found, problems)
+        with time_limit(PROBE_S), redirect_stdout(sys.stderr):
             corners = _CornerSampler()
             study = optuna.create_study(sampler=corners)
             for _ in range(CORNERS):
-                _add(space, study, path, found, problems)
+                _add(space, study, path, at_corners, problems)
+                built += 1
                 if not corners.next():
                     break
+            study = optuna.create_study(sampler=RandomSampler(seed=0))
+            for _ in range(RANDOM_POINTS):
+                _add(space, study, path, at_random, problems)
+                built += 1
     except TimeLimitError as error:
-        raise SweepError(f"{_where(space, path)}: the space takes over {PROBE_S:.0f} s to build its points") from error
+        if built < ENOUGH:
+            at = _where(space, path)
+            said = f"{at}: the space took {PROBE_S:.0f} s for {built} points; expected a function that builds a config"
+            raise SweepError(said) from error
     if problems:
         more = [f"{_where(space, path)}: and {len(problems) - SHOWN} problems more"] if len(problems) > SHOWN else []
         raise SweepError("\n".join([*list(problems.values())[:SHOWN], *more]))
+    found = at_random + at_corners
     if all(point.config == found[0].config for point in found):
         raise SweepError(f"{_where(space, path)}: nothing varies in the space; expected trial.suggest_...")
     return found

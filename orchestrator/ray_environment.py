@@ -10,7 +10,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from model.files import make_folder
+from model.files import flush_folder, make_folder
+from orchestrator.errors import SweepError
 
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -28,6 +29,8 @@ QUIET = {
 The deduplicator's regex is what it leaves out: all that Ray would print of other processes between our lines.
 """
 
+LONGEST_FOLDER = 107 - len("/ray/session_2026-11-26_12-00-00_123456_1234567/sockets/plasma_store.1")
+"""Bytes: what the kernel allows a socket's path (man 7 unix), less what Ray puts below its folder."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1", "[::1]"}
 
 
@@ -51,27 +54,38 @@ def prepare(out: Path, address: str | None) -> None:
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_own_token(out))
 
 
+def named(address: str) -> str:
+    """Return the address that is meant: RAY_ADDRESS where `auto` is asked for, and it is set."""
+    return os.environ.get("RAY_ADDRESS") or address if address == "auto" else address
+
+
 def open_to_all(address: str) -> str | None:
-    """Return what is wrong with joining this head: one of another machine that takes everybody's code, or nothing."""
+    """Return what is wrong with joining this head: one beyond loopback that takes everybody's code, or nothing.
+
+    Of `auto` nothing is known before Ray has found it.
+    """
     host = address.rpartition(":")[0]
     if address == "auto" or host in LOOPBACK or os.environ.get("RAY_AUTH_MODE") == "token":
         return None
     return (
-        f"--address {address}: is not on this machine, and RAY_AUTH_MODE is not 'token': whoever reaches Ray runs "
-        "code on every node; start it with a token, as ray_cluster.yaml does, and set RAY_AUTH_MODE=token"
+        "listens beyond this machine's loopback, and RAY_AUTH_MODE is not 'token': whoever "
+        "reaches Ray runs code on every node; start it with a token, as ray_cluster.yaml does, and set "
+        "RAY_AUTH_MODE=token (or for this machine alone: ray start --head --node-ip-address=127.0.0.1)"
     )
 
 
 def _own_temporary_folder() -> Path:
     """Return a folder that nobody else enters: in it Ray lets everybody write to its sockets' folder and read its logs.
 
-    Its path is short: of a socket's the kernel takes 107 bytes.
+    One of a short path, as the kernel's limit for a socket's asks; /tmp where the usual one is too long.
     """
     usual = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     own = usual if _is_private(usual) else usual / f"ray-{os.getuid()}"
+    if len(os.fsencode(own)) > LONGEST_FOLDER:
+        usual, own = Path("/tmp"), Path(f"/tmp/ray-{os.getuid()}")  # noqa: S108  (ours alone, or passed by)
     with suppress(OSError):
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return own if _is_private(own) else Path(tempfile.mkdtemp(prefix="ray-"))
+    return own if _is_private(own) else Path(tempfile.mkdtemp(prefix="ray-", dir=usual))
 
 
 def _is_private(folder: Path) -> bool:
@@ -83,13 +97,36 @@ def _is_private(folder: Path) -> bool:
 
 
 def _own_token(out: Path) -> Path:
-    """Return the file with this folder's token, readable by its owner alone."""
+    """Return the file with this folder's token, readable by its owner alone. Raises SweepError where it is not."""
     token = out / ".ray-token"
     make_folder(out)
     if not token.exists():
-        partial = token.with_name(f".ray-token.{os.getpid()}")
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))
-        partial.rename(token)
+        _make_token(token)
+    found = token.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise SweepError(
+            f"{token}: expected a file of yours that nobody else may read (mode 600), it has mode "
+            f"{stat.S_IMODE(found.st_mode):o} and owner {found.st_uid}; delete it, and a new token is made (where the "
+            "file system has no modes, name a folder elsewhere with --out)"
+        )
     return token
+
+
+def _make_token(token: Path) -> None:
+    """Write a token that is whole, on the disk, and the only one: of two sweeps that begin at once, one makes it."""
+    handle, name = tempfile.mkstemp(prefix=".ray-token.", dir=token.parent)
+    partial = Path(name)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        token.hardlink_to(partial)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        partial.rename(token)
+        return
+    finally:
+        partial.unlink(missing_ok=True)
+        flush_folder(token.parent)

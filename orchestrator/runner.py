@@ -26,7 +26,7 @@ from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.processes import guardian
 from orchestrator.redaction import redacted
-from orchestrator.resources import Machine
+from orchestrator.resources import Machine, Node, Share
 from orchestrator.scheduler import StudyScheduler
 from orchestrator.searcher import StudySearcher
 from orchestrator.signals import STOP_S, Signals, blocked, leave
@@ -44,6 +44,8 @@ DRIVER_REPORT_S = 0.05
 """Seconds between two reports of all trials together: each costs the driver some 5 ms."""
 SILENCE_S = 10.0
 """Seconds that a process is given, beyond what its own watchdog waits, before the driver gives it up."""
+BEGIN_S = 45.0
+"""Seconds in which some trial's process has to begin; after that a person is told what is waited for."""
 WATCH_S, PAUSE_S = 0.5, 5.0
 """How often silence is looked for; a look that comes so late says that this process stood still itself."""
 
@@ -94,8 +96,12 @@ def connect(address: str) -> Machine:
             raise UnreachableError(f"Ray at {address} refused: {said}") from error
         finally:
             deadline.cancel()
-    found = ray.cluster_resources()
-    return Machine(int(found.get("CPU", 0)), found.get("GPU", 0.0), f"Ray at {address}")
+    return Machine(_nodes(), f"Ray at {address}")
+
+
+def _nodes() -> list[Node]:
+    has = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in has]
 
 
 def _greet(connection: socket.socket, address: str) -> None:
@@ -149,8 +155,8 @@ def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_
     signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune has its own handler, the default would kill us
     signals.gently = _stop_tune
     signals.take()
-    over = threading.Event()
-    watch = threading.Thread(target=_watch, args=(driver, paths, execution, signals, over), daemon=True)
+    over, share = threading.Event(), Share(plan.cpus_per_trial, plan.gpus_per_trial, plan.threads)
+    watch = threading.Thread(target=_watch, args=(driver, paths, execution, share, signals, over), daemon=True)
     watch.start()
     try:
         if not signals.asked:
@@ -166,9 +172,23 @@ def _stop_tune() -> None:
     os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def _watch(driver: Driver, paths: SweepPaths, execution: Execution, signals: Signals, over: threading.Event) -> None:
+def _wanted(share: Share) -> str:
+    """Return what a trial needs, and what of that is free."""
+    free, there = ray.available_resources(), ray.cluster_resources()
+    parts = [
+        f"{free.get(name, 0):g} of {there.get(name, 0):g} {name}s are free, a trial needs {each:g} on one node"
+        for name, each in (("GPU", share.gpus), ("CPU", share.cpus))
+        if each
+    ]
+    return f"no trial has begun in {BEGIN_S:.0f} s: {'; '.join(parts)}; they begin as soon as that is free"
+
+
+def _watch(
+    driver: Driver, paths: SweepPaths, execution: Execution, share: Share, signals: Signals, over: threading.Event
+) -> None:
     """Kill processes of which nothing is heard any more; see to it that a sweep that is to stop does."""
     looked, troubled, told = time.monotonic(), None, False
+    began: float | None = time.monotonic()
     while not over.wait(WATCH_S):
         if signals.asked and not told:
             told = True
@@ -184,6 +204,11 @@ def _watch(driver: Driver, paths: SweepPaths, execution: Execution, signals: Sig
             driver.pardon()
         for number, attempt in driver.silent(execution.hang_s + SILENCE_S):
             kill_attempt(paths.trial(number).attempt(attempt))
+        if not driver.unbegun():
+            began = time.monotonic()
+        elif began is not None and time.monotonic() - began > BEGIN_S:
+            began = None  # told once
+            driver.waiting(_wanted(share))
 
 
 def kill_attempt(attempt: Path) -> None:

@@ -19,20 +19,19 @@ from orchestrator import errors, ray_environment, show
 from orchestrator.console import console as console_for
 from orchestrator.console import say
 from orchestrator.driver import Driver
-from orchestrator.errors import SweepError, refuse
-from orchestrator.gpu_memory import too_large_for_the_gpu
+from orchestrator.errors import SweepError
+from orchestrator.examination import Examined, examine, require
 from orchestrator.hold import hold
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import LeaseKeeper, leased
-from orchestrator.mlflow_client import first_line, require_tracking
+from orchestrator.mlflow_client import first_line
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Draft, Plan, concurrency, draft, settle
-from orchestrator.preflight import Checked, inspect_for
-from orchestrator.profiles import choose
+from orchestrator.plan import Draft, Plan, concurrency, settle
 from orchestrator.progress import Progress, mode_for
+from orchestrator.readiness import SECOND_STAGE, tracking
 from orchestrator.redaction import redacted
 from orchestrator.request import Request
-from orchestrator.resources import Machine, find_machine, too_large
+from orchestrator.resources import Machine, Share, too_large
 from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
 from orchestrator.spec import LoadedSweep
@@ -71,50 +70,48 @@ class OpenSweep:
     """What a person may want to mend in the data."""
 
 
-def run(checked: Checked) -> int:
-    """Do what was asked for and found in order; return the exit code. Raises SweepError for the person's errors."""
-    request = checked.request
+def run(examined: Examined) -> int:
+    """Do what was asked for and found in order so far; return the exit code. Raises SweepError for what is not."""
+    request = examined.request
     console = console_for(stderr=request.as_json, quiet=request.quiet)
     words = f"ended at once; what was saved last stays. The same command continues:\n  {_command()}"
     with Signals(last_words=words) as signals:
         try:
-            return _run(checked, console, signals)
+            return _run(examined, console, signals)
         except (KeyboardInterrupt, SystemExit):  # ray.init answers a signal by its own handler, which raises the latter
             if not signals.asked:
                 raise
             return _stopped(console)
 
 
-def _run(checked: Checked, console: Console, signals: Signals) -> int:
-    """Plan the sweep; show it, or hold its name and run it."""
-    request = checked.request
-    paths = SweepPaths(request.out.resolve(), request.name)
-    if request.address:
-        ray_environment.prepare(paths.out, request.address)
-    machine = find_machine(request.address)
-    signals.take()
-    profile, why = choose(request.profile, machine.gpus)
-    inspected = checked.inspected
-    if inspected is None or inspected.options.profile != profile.name:
-        inspected = inspect_for(request, checked.loaded, machine.gpus)
-    refuse(too_large_for_the_gpu(inspected, machine.gpu_bytes))
-    drafted = draft(inspected, machine)
+def _run(examined: Examined, console: Console, signals: Signals) -> int:
+    """Examine what is left; show the sweep, or hold its name and run it."""
+    request, paths = examined.request, examined.paths
+    checks = [check for check in SECOND_STAGE if not (request.dry_run and check[1] is tracking)]
+    findings = []
+    for finding in examine(examined, checks):
+        findings.append(finding)
+        signals.take()  # ray.init has taken them
+    require(findings)
+    machine, drafted, loaded = examined.machine, examined.drafted, examined.loaded
+    assert machine is not None
+    assert drafted is not None
+    assert loaded is not None
     if request.dry_run:
         at_once = concurrency(drafted.plan, machine, request.concurrent)
-        console.print(show.header(drafted.plan, machine, at_once, why), soft_wrap=True)
+        console.print(show.header(drafted.plan, machine, at_once, examined.why), soft_wrap=True)
         kept, cache_limit = request.keep_checkpoints, request.cache_bytes
         show.dry_run(console, drafted, paths, at_once, keep=kept, cache_limit=cache_limit)
         return errors.DONE
-    require_tracking(request.tracking_uri, paths.out, request.name)
     if not request.address:  # writes a token under OUT: not before everything given is known to be right
         ray_environment.prepare(paths.out, None)
     with hold(paths):
         return _drive(
             Command(
                 request=request,
-                loaded=checked.loaded,
+                loaded=loaded,
                 machine=machine,
-                why=why,
+                why=examined.why,
                 drafted=drafted,
                 paths=paths,
                 console=console,
@@ -256,7 +253,7 @@ def _finish(sweep: OpenSweep) -> int:
 
 def _refuse_other_resources(plan: Plan, machine: Machine, cpus_per_trial: float | None) -> None:
     """Raise where the settled plan asks for more than there is, or the command line for another share."""
-    wrong = too_large(machine, cpus_per_trial=plan.cpus_per_trial, gpus_per_trial=plan.gpus_per_trial)
+    wrong = too_large(machine, Share(plan.cpus_per_trial, plan.gpus_per_trial, plan.threads))
     if cpus_per_trial is not None and cpus_per_trial != plan.cpus_per_trial:
         wrong.append(f"--cpus-per-trial {cpus_per_trial:g}: this sweep was settled with {plan.cpus_per_trial:g}")
     if wrong:

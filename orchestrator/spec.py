@@ -12,6 +12,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -99,6 +100,8 @@ def load_sweep(path: Path) -> LoadedSweep:
     except SyntaxError as error:
         line = (error.text or "").rstrip()
         caret = " " * ((error.offset or 1) - 1) + "^"
+        if error.lineno is None:  # of a NUL byte Python says no place
+            raise SweepError(f"{path}: {error.msg}; expected Python") from error
         raise SweepError(f"{path}:{error.lineno}:{error.offset}: {error.msg}\n    {line}\n    {caret}") from error
     except UnicodeDecodeError as error:
         raise SweepError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start})") from error
@@ -111,7 +114,7 @@ def load_sweep(path: Path) -> LoadedSweep:
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their module up there
     try:
-        with time_limit(LOAD_S):
+        with time_limit(LOAD_S), redirect_stdout(sys.stderr):  # standard output is the sweep's own, with --json
             exec(code, vars(module))  # noqa: S102  (a search space is code: the person's own)
     except TimeLimitError as error:
         raise SweepError(

@@ -6,63 +6,43 @@ if __name__ == "__main__":
     exit_at_once()  # from now on, for what follows takes a while on a busy machine
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from orchestrator.options import Debug, ProfileChoice, one_line_errors
+from orchestrator import options
+from orchestrator.options import ProfileChoice, one_line_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
-"""As a search-space file has them."""
-
-
 @app.command()
 def sweep(
-    file: Annotated[Path | None, typer.Argument(help="A search space, as search_spaces/exp4.py.")] = None,
-    profile: Annotated[
-        ProfileChoice,
-        typer.Option(help="laptop: packaged MiniLM, bundled sample. study: bert-base, full data."),
-    ] = ProfileChoice.auto,
-    data: Annotated[str | None, typer.Option(help="Folder of the course's files, or 'hub'.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="'minilm', a folder, or NAME[@REVISION] on the hub.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Total trials of a space.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of each trial.")] = None,
-    max_train_examples: Annotated[int | None, typer.Option(help="Cap on each task's training examples.")] = None,
-    max_dev_examples: Annotated[int | None, typer.Option(min=1, help="Cap on each task's dev examples.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Set a config field, as heads.dropout=0.5."),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="The sweep's name; the file's stem by default.")] = None,
+    file: options.SearchSpace = None,
+    profile: options.Profile = ProfileChoice.auto,
+    data: options.Data = None,
+    encoder: options.Encoder = None,
+    trials: options.Trials = None,
+    epochs: options.Epochs = None,
+    max_train_examples: options.MaxTrainExamples = None,
+    max_dev_examples: options.MaxDevExamples = None,
+    set_: options.Settings = None,
+    name: options.Name = None,
     new: Annotated[bool, typer.Option("--new", help="Put an earlier sweep of this name aside.")] = False,
-    out: Annotated[Path, typer.Option(help="Where results go.")] = Path("runs"),
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="An MLflow server or database; OUT/mlflow.db by default.")
-    ] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray head, HOST:PORT or auto; a local Ray by default.")] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option(min=0, help="1 where there are GPUs.")] = None,
-    cpus_per_trial: Annotated[float | None, typer.Option(min=0.1, help="The cores shared out by default.")] = None,
-    concurrent: Annotated[int | None, typer.Option(min=1, help="At most so many trials at once.")] = None,
-    keep_checkpoints: Annotated[
-        int, typer.Option(min=1, help="Keep the weights of so many best trials, and of every registered one.")
-    ] = 10,
-    prefix_cache_gb: Annotated[
-        float, typer.Option(min=0, help="Limit of the frozen layers' cache; 0: compute them at every step.")
-    ] = 50.0,
+    out: options.Out = "runs",
+    tracking_uri: options.SweepTracking = None,
+    address: options.Address = None,
+    gpus_per_trial: options.GpusPerTrial = None,
+    cpus_per_trial: options.CpusPerTrial = None,
+    concurrent: options.Concurrent = None,
+    keep_checkpoints: options.KeepCheckpoints = 10,
+    prefix_cache_gb: options.PrefixCacheGb = 50.0,
     hang_after: Annotated[
         float, typer.Option(min=1, help="Give up a trial's process after so many seconds without a step.")
     ] = 600.0,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, max=2**32 - 1, help="Of every trial, and of the sampler; the file's own, and 0."),
-    ] = None,
-    strict_data: Annotated[
-        bool, typer.Option("--strict-data", help="No row may be left out, no dev example be a training example too.")
-    ] = False,
-    debug: Debug = False,
+    seed: options.Seed = None,
+    strict_data: options.StrictData = False,
+    debug: options.Debug = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run; start nothing.")] = False,
     local: Annotated[bool, typer.Option("--local", help="The first trial in this process, for a debugger.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an event on standard output.")] = False,
@@ -75,23 +55,24 @@ def sweep(
     """
     with one_line_errors(debug=debug):
         path = _search_space(file)
-        values = {"epochs": epochs, "max_train_examples": max_train_examples, "seed": seed}
-        settings = {key: value for key, value in values.items() if value is not None} | _settings(set_ or [])
-        from orchestrator.preflight import preflight
-        from orchestrator.request import Request
+        from orchestrator.arguments import request
+        from orchestrator.examination import Examined, examine, require
+        from orchestrator.preflight import FIRST_STAGE
 
-        request = Request(
-            file=path, name=_name(name or path.stem), profile=profile.value, data=data, encoder=encoder,
-            settings=settings, trials=trials, max_dev_examples=max_dev_examples, seed=seed or 0, new=new, out=_out(out),
-            tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
-            cpus_per_trial=cpus_per_trial, concurrent=concurrent,
-            prefix_cache_gb=prefix_cache_gb, hang_after=hang_after, keep_checkpoints=keep_checkpoints,
-            strict_data=strict_data, dry_run=dry_run, local=local, as_json=as_json, quiet=quiet,
+        asked = request(
+            file=path, name=name, out=out, pairs=set_ or (),
+            fields={"epochs": epochs, "max_train_examples": max_train_examples, "seed": seed},
+            profile=profile.value, data=data, encoder=encoder, trials=trials, max_dev_examples=max_dev_examples,
+            seed=seed or 0, new=new, tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
+            cpus_per_trial=cpus_per_trial, concurrent=concurrent, prefix_cache_gb=prefix_cache_gb,
+            hang_after=hang_after, keep_checkpoints=keep_checkpoints, strict_data=strict_data, dry_run=dry_run,
+            local=local, as_json=as_json, quiet=quiet,
         )  # fmt: skip
-        checked = preflight(request)
+        examined = Examined(request=asked)
+        require(examine(examined, FIRST_STAGE))
         from orchestrator.session import run  # torch, Ray, MLflow: seconds, and only for what is in order
 
-        raise typer.Exit(run(checked))
+        raise typer.Exit(run(examined))
 
 
 def _search_space(file: Path | None) -> Path:
@@ -113,45 +94,6 @@ def _search_space(file: Path | None) -> Path:
 
 def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _name(name: str) -> str:
-    from orchestrator.errors import SweepError
-    from orchestrator.paths import NAME_PATTERN, RESERVED
-
-    if not NAME_PATTERN.fullmatch(name):
-        raise SweepError(f"--name {name!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -, not starting with . or -")
-    if name in RESERVED:
-        raise SweepError(f"--name {name!r}: OUT has something of its own of that name; take another")
-    return name
-
-
-def _out(out: Path) -> Path:
-    from orchestrator.errors import SweepError
-
-    if set(str(out.resolve())) & set("?%"):
-        raise SweepError(f"--out {str(out)!r}: a database's URI cannot hold its ? or %; name another folder")
-    return out
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    """Return FIELD=VALUE pairs with values read as JSON, or as Python writes it, where they are that; else as text."""
-    import json
-
-    from orchestrator.errors import SweepError
-
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        field, equals, text = pair.partition("=")
-        if not equals or not field:
-            raise SweepError(f"--set {pair!r}: expected FIELD=VALUE, as in --set learning_rate=1e-4")
-        if field in settings:
-            raise SweepError(f"--set {field} is given twice")
-        try:
-            settings[field] = json.loads(text)
-        except ValueError:
-            settings[field] = PYTHON_CONSTANTS.get(text, text)
-    return settings
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from model.training import prepare
 from orchestrator.inspection import Options, inspect
 from orchestrator.paths import SweepPaths, TrialPaths
 from orchestrator.plan import draft
-from orchestrator.resources import Machine
+from orchestrator.resources import Machine, Node
 from orchestrator.spec import LoadedSweep, Sweep
 from orchestrator.trial import Execution, run_trial
 from orchestrator.trial_files import read_verdict
@@ -100,7 +100,7 @@ def settled(data, encoder):
         name="tiny", profile="laptop", encoder=str(encoder), data=str(data), profile_settings={}, settings={},
         trials=None, max_dev_examples=None, seed=0, gpus_per_trial=None, cpus_per_trial=1.0,
     )  # fmt: skip
-    return draft(inspect(loaded, options), Machine(2, 0.0, "a test's machine"))
+    return draft(inspect(loaded, options), Machine((Node(2, 0.0),), "a test's machine"))
 
 
 def attempt(plan, paths, report_s):

@@ -9,7 +9,7 @@ from model.config import HeadConfig, TrialConfig, config_to_dict
 from orchestrator.inspection import Options, inspect, varying
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, draft
-from orchestrator.resources import Machine
+from orchestrator.resources import Machine, Node
 from orchestrator.spec import LoadedSweep, Sweep
 
 TINY = TrialConfig(
@@ -87,7 +87,7 @@ def options_for(tiny_encoder, tiny_data):
 @pytest.fixture(scope="session")
 def machine():
     """Return a machine of two cores and no GPU."""
-    return Machine(2, 0.0, "a test's machine")
+    return Machine((Node(2, 0.0),), "a test's machine")
 
 
 @pytest.fixture(scope="session")

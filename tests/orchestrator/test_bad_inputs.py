@@ -306,6 +306,7 @@ DATA = [
     ),
     ("no such data folder", arguments("--data", "nowhere"), "nowhere: no such data folder; expected ids-sst-train.csv in it"),
     ("a file for a data folder", arguments("--data", f"data/{SST}"), f"data/{SST}: no such data folder"),
+    ("a data folder that links to itself", both(lambda c: (c.root / "loop").symlink_to("loop"), arguments("--data", "loop")), "loop"),
     ("an empty name for a data folder", arguments("--data", ""), "--data '': is empty"),
 ]  # fmt: skip
 
@@ -319,12 +320,12 @@ SPACES = [
     ("two SWEEPs", lambda c: c.file.write_text(GOOD + "\nSWEEP = SWEEP\n"), "given.py:16: defines SWEEP again, after line 10"),
     ("an empty file", code(""), "given.py: defines no SWEEP"),
     ("not UTF-8", code(b'"""Caf\xe9?"""\n'), "given.py: is not UTF-8"),
-    ("a NUL byte in the code", code(b"a = 1\0\n"), "given.py"),
+    ("a NUL byte in the code", code(b"a = 1\0\n"), "given.py: source code string cannot contain null bytes; expected Python"),
     ("a field misspelt", base("learing_rate=1e-4"), "unknown field 'learing_rate' (did you mean 'learning_rate'?)"),
     ("a head's field misspelt", base("heads=HeadConfig(dropuot=0.1)"), "unknown field 'dropuot' (did you mean 'heads.dropout'?)"),
-    ("a negative depth", base("unfrozen_layers=-1"), "unfrozen_layers"),
+    ("a negative depth", base("unfrozen_layers=-1"), "unfrozen_layers is -1: "),
     ("a depth beyond the encoder", base("unfrozen_layers=4"), 'given.py:10: unfrozen_layers is 4: the encoder has 3 layers; 0..3 or "all" (configs[0])'),
-    ("half a layer", base("unfrozen_layers=1.5"), "unfrozen_layers"),
+    ("half a layer", base("unfrozen_layers=1.5"), "unfrozen_layers is 1.5: "),
     ("no batch", space("batch_size=16", "batch_size=0"), "batch_size is 0: input should be greater than or equal to 1"),
     ("no epochs", space("epochs=2", "epochs=0"), "epochs is 0"),
     ("a dropout above 1", base("heads=HeadConfig(dropout=1.5)"), "dropout is 1.5: input should be less than 1"),
@@ -369,6 +370,7 @@ SPACES = [
 
 ENCODERS = [
     ("no such encoder folder", arguments("--encoder", "./nowhere"), "encoder './nowhere': no such folder; expected config.json"),
+    ("an encoder that links to itself", both(lambda c: (c.root / "loop").symlink_to("loop"), arguments("--encoder", "./loop")), "loop"),
     ("a file for an encoder", arguments("--encoder", "encoder/config.json"), "encoder"),
     ("no config.json", lambda c: (c.encoder / "config.json").unlink(), "encoder: config.json not found"),
     ("no weights", lambda c: (c.encoder / "model.safetensors").unlink(), "encoder: model.safetensors not found"),
@@ -403,6 +405,12 @@ COMMANDS = [
     ("a name of 300 characters", arguments("--name", "x" * 300), "expected 1 to 64"),
     ("a name of other letters", arguments("--name", "\u00fcbung"), "expected 1 to 64"),
     ("a name with a line's end", arguments("--name", "a\nb"), r"--name 'a\nb': expected"),
+    ("an empty name", arguments("--name", ""), "--name '': expected 1 to 64"),
+    ("an empty name for a folder", arguments("--out", ""), "--out '': is empty; leave it out"),
+    ("an empty address of MLflow", arguments("--tracking-uri", ""), "--tracking-uri '': is empty; leave it out"),
+    ("an MLflow in memory", arguments("--tracking-uri", "sqlite://"), "names no file, and what is kept in memory ends with the process"),
+    ("an MLflow in memory by name", arguments("--tracking-uri", "sqlite:///:memory:"), "--tracking-uri sqlite:///:memory:: names no file"),
+    ("a folder that links to itself", lambda c: ((c.root / "runs").symlink_to("runs")), "--out 'runs': leads nowhere"),
     ("a name that is taken by us", arguments("--name", "cache"), "--name 'cache': OUT has something of its own of that name"),
     ("a file for a folder", arguments("--out", "given.py"), "given.py is no folder"),
     ("a folder that cannot be written", arguments("--out", "/proc/1/runs"), "cannot be written to as a sweep does"),
@@ -416,7 +424,7 @@ COMMANDS = [
     ("an MLflow at no port", arguments("--tracking-uri", "http://localhost:99999"), "names no host, or no port that there is"),
     ("a database in no folder", arguments("--tracking-uri", "sqlite:////nowhere/x.db"), "there is no folder /nowhere"),
     ("a head without a port", arguments("--address", "localhost"), "--address localhost: expected HOST:PORT of ray start --head, or auto"),
-    ("a head elsewhere, open to all", arguments("--address", "192.0.2.1:6379"), "is not on this machine, and RAY_AUTH_MODE is not 'token'"),
+    ("a head elsewhere, open to all", arguments("--address", "192.0.2.1:6379"), "--address 192.0.2.1:6379: listens beyond this machine's loopback, and RAY_AUTH_MODE is not 'token'"),
 ]  # fmt: skip
 
 CASES = [*DATA, *SPACES, *ENCODERS, *COMMANDS]
@@ -497,6 +505,45 @@ def test_twenty_problems_are_told_and_the_rest_counted(case):
     assert lines[-1] == "error: and 6 problems more"
 
 
+def test_what_is_wrong_in_one_place_hides_nothing_in_another(case):
+    """Options, folder, address, search space, encoder and data: all is told at once."""
+    code("SWEEP = (\n")(case)
+    (case.encoder / "model.safetensors").unlink()
+    (case.data / QUORA).unlink()
+    wrong = ["--name", "a/b", "--set", "dropout", "--set", "x=1", "--set", "x=2", "--tracking-uri", "mlruns"]
+
+    result = CliRunner().invoke(sweep.app, [*case.line(), *wrong, "--address", "nowhere"])
+
+    lines = [line for line in result.stderr.splitlines() if not line.startswith(" ")]
+    assert result.exit_code == 2
+    said = [
+        "--name 'a/b': ", "--set 'dropout': ", "--set x is given twice", "--tracking-uri mlruns: ", "--address nowhere: ",
+        "given.py:1:9: ", "encoder: model.safetensors not found", f"data/{QUORA}: no such file",
+    ]  # fmt: skip
+    assert [told for told, line in zip(said, lines, strict=True) if told not in line] == []
+
+
+def test_a_cluster_named_by_the_environment_is_held_to_the_same_rule(case, monkeypatch):
+    """`auto` means RAY_ADDRESS where it is set."""
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+
+    result = CliRunner().invoke(sweep.app, [*case.line(), "--address", "auto"])
+
+    line = one_line(result.exit_code, result.stdout, result.stderr)
+    assert "--address auto (RAY_ADDRESS is 192.0.2.1:6379): listens beyond this machine's loopback" in line
+
+
+def test_what_a_search_space_prints_stays_off_standard_output(case):
+    """There --json writes events, and nothing else."""
+    case.file.write_text("print('hello')\n" + GOOD, encoding="utf-8")
+
+    result = CliRunner().invoke(sweep.app, [*case.line(), "--dry-run", "--json"])
+
+    assert result.exit_code == 0
+    assert "hello" not in result.stdout
+    assert "hello" in result.stderr
+
+
 def test_a_disk_without_room_is_told_before_anything_starts(case, monkeypatch):
     """What the sweep needs, what there is, and the three ways out."""
     monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1_000))
@@ -524,7 +571,7 @@ def test_code_that_never_ends_is_given_up(case, monkeypatch, when):
 
     result = CliRunner().invoke(sweep.app, case.line())
 
-    said = "still loading after 0 s" if when == "while loading" else "the space takes over 0 s"
+    said = "still loading after 0 s" if when == "while loading" else "the space took 0 s for 0 points"
     assert said in one_line(result.exit_code, result.stdout, result.stderr)
 
 

@@ -46,7 +46,9 @@ def test_what_is_in_order_is_listed_with_what_would_be_used(examine):
     code, found, _ = examine()
 
     assert code == 0
-    assert list(found) == ["versions", "folders", "machine", "profile", "search space", "sweep", "MLflow"]
+    assert list(found) == [
+        "versions", "options", "folders", "addresses", "search space", "sweep", "machine", "profile", "share", "MLflow",
+    ]  # fmt: skip
     assert all(row.startswith("ok ") for row in found.values())
     assert "torch " in found["versions"]
     assert "1 configs" in found["sweep"]
@@ -61,6 +63,24 @@ def test_what_is_wrong_is_told_beside_what_is_not(examine, tmp_path):
     assert "no such data folder" in found["sweep"]
     assert found["MLflow"].startswith("ok ")
     assert "Traceback" not in output
+
+
+def test_an_address_that_is_wrong_hides_nothing_either(examine):
+    """What does not depend on it is told; it is not asked."""
+    code, found, _ = examine("--address", "nowhere", "--set", "batch_size=0", "--gpus-per-trial", "0")
+
+    assert code == 2
+    assert found["addresses"].startswith("FAIL")
+    assert "batch_size is 0" in found["sweep"]
+    assert not {"machine", "share", "MLflow"} & set(found)
+
+
+def test_a_trial_that_the_machine_cannot_hold_is_told(examine):
+    """As the sweep would tell it."""
+    code, found, _ = examine("--cpus-per-trial", "4096")
+
+    assert code == 2
+    assert "--cpus-per-trial 4096: there are" in found["share"]
 
 
 def test_a_server_alone_that_does_not_answer_has_its_own_exit_code(examine):

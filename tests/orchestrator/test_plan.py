@@ -16,7 +16,7 @@ from orchestrator.errors import SweepError
 from orchestrator.inspection import inspect, varying
 from orchestrator.plan import Plan, concurrency, draft, read_plan, settle
 from orchestrator.profiles import PROFILES, choose
-from orchestrator.resources import Machine
+from orchestrator.resources import Machine, Node
 from orchestrator.spec import LoadedSweep, Sweep
 
 
@@ -238,7 +238,7 @@ def test_equal_drafts_differ_in_their_id_alone(drafted):
 )
 def test_a_trials_share_of_the_machine(drafted, cpus, gpus, asked, expected):
     """One GPU where there are any, else the cores shared out; torch's threads follow from the cores."""
-    plan = drafted(on=Machine(cpus, gpus, "here"), **asked).plan
+    plan = drafted(on=Machine((Node(cpus, gpus),), "here"), **asked).plan
 
     assert (plan.cpus_per_trial, plan.gpus_per_trial, plan.threads) == expected
 
@@ -247,6 +247,40 @@ def test_a_trials_share_of_the_machine(drafted, cpus, gpus, asked, expected):
 def test_more_than_the_machine_has_is_refused(drafted, asked):
     """Such a trial would wait for ever."""
     assert next(iter(asked)).replace("_", "-") in refusal(drafted, **asked)[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"gpus_per_trial": 4.0}, "no node has more than 2 of the 4"),
+        ({"cpus_per_trial": 16.0}, "no node has more than 8 of the 18"),
+        ({"cpus_per_trial": 6.0, "gpus_per_trial": 2.0}, "no node has both"),
+    ],
+)
+def test_more_than_one_node_has_is_refused_whatever_they_have_together(drafted, asked, said):
+    """A trial runs on one node: of a share that none holds Ray would say PENDING for ever."""
+    cluster = Machine((Node(8, 0.0), Node(5, 2.0), Node(5, 2.0)), "Ray at a test's head")
+
+    assert said in refusal(drafted, on=cluster, **asked)[0]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "expected"),
+    [
+        ([Node(8, 0.0), Node(8, 4.0), Node(16, 4.0)], {}, (2.0, 1.0)),  # the narrower of those with GPUs decides
+        ([Node(8, 0.0), Node(1, 1.0)], {}, (1.0, 1.0)),
+        ([Node(4, 0.0), Node(4, 0.0)], {}, (4.0, 0.0)),  # two trials, one a node
+        ([Node(0, 0.0), Node(3, 0.0)], {}, (1.0, 0.0)),
+        ([Node(0, 0.0), Node(8, 2.0)], {"gpus_per_trial": 0.0}, (4.0, 0.0)),
+    ],
+)
+def test_a_trials_share_of_a_cluster_is_one_that_its_nodes_hold(drafted, nodes, asked, expected):
+    """As many cores as leave no trial out that a share of one core would let run."""
+    cluster = Machine(nodes, "Ray at a test's head")
+    plan = drafted(on=cluster, **asked).plan
+
+    assert (plan.cpus_per_trial, plan.gpus_per_trial) == expected
+    assert concurrency(plan, cluster, None) <= cluster.holds(*expected)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +303,7 @@ def test_how_many_trials_run_at_once(bare_plan, trials, cpus, gpus, per_cpu, per
     """As many as cores, GPUs, the sweep's size and the person allow, and one at least."""
     plan = bare_plan(trials=trials, cpus_per_trial=per_cpu, gpus_per_trial=per_gpu)
 
-    assert concurrency(plan, Machine(cpus, gpus, "here"), asked) == expected
+    assert concurrency(plan, Machine((Node(cpus, gpus),), "here"), asked) == expected
 
 
 # --- settling ---
@@ -298,7 +332,7 @@ def test_resources_stay_as_they_were_first_settled(drafted, tmp_path):
     """Another machine, or another share of it, changes no thread count: the bits depend on it."""
     first = settle(tmp_path / "plan.json", drafted().plan)
 
-    other = drafted(on=Machine(16, 0.0, "a larger machine"), cpus_per_trial=4.0).plan
+    other = drafted(on=Machine((Node(16, 0.0),), "a larger machine"), cpus_per_trial=4.0).plan
 
     assert settle(tmp_path / "plan.json", other) == first
 

@@ -1,6 +1,7 @@
 """A space is tried at its corners and at random points before a sweep starts."""
 
 import itertools
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,6 +150,20 @@ def test_a_space_that_is_wrong_is_refused_before_a_sweep_starts(wrong, said):
     assert all(line.startswith("s.py") for line in lines)
 
 
+def test_a_slow_space_is_tried_at_as_many_points_as_the_time_allows(monkeypatch):
+    """Its corners first; that some are left is no fault of the space."""
+    monkeypatch.setattr(probing, "PROBE_S", 0.5)
+
+    def slow(trial):
+        time.sleep(0.02)
+        return replace(BASE, seed=trial.suggest_int("seed", 0, 9), batch_size=trial.suggest_int("batch_size", 1, 9))
+
+    found = {(point.config.seed, point.config.batch_size) for point in probe(slow, FILE)}
+
+    assert found >= {(0, 1), (0, 9), (9, 1), (9, 9)}
+    assert len(found) < 64
+
+
 def test_a_space_that_never_returns_is_given_up(monkeypatch):
     """A loop without an end is told after the limit."""
     monkeypatch.setattr(probing, "PROBE_S", 0.2)
@@ -157,5 +172,5 @@ def test_a_space_that_never_returns_is_given_up(monkeypatch):
         while True:
             pass
 
-    with pytest.raises(SweepError, match="the space takes over 0 s to build its points"):
+    with pytest.raises(SweepError, match="the space took 0 s for 0 points"):
         probe(endless, FILE)
