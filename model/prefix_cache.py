@@ -161,7 +161,7 @@ class PrefixCache:
                 yield lambda depth, rows: _append(files[depth], rows)
                 for depth, entry in entries.items():
                     files[depth].close()
-                    (folders[depth] / STATES).chmod(0o444)
+                    (folders[depth] / STATES).chmod(0o400)
                     write_manifest(folders[depth], entry.described())
         except PrefixCacheError:
             raise

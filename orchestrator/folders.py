@@ -5,8 +5,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model.files import size_text
@@ -24,6 +24,19 @@ def unusable(out: Path, root: Path) -> list[str]:
     except OSError as error:
         return [f"--out {out}: {there} cannot be written to as a sweep does ({error.strerror}); name another folder"]
     return []
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Let all that this process and those it starts write in the block be the owner's alone, whoever writes it.
+
+    What we write ourselves is so anyway; MLflow, Optuna, SQLite and Ray go by the umask.
+    """
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _others(folder: Path) -> str | None:

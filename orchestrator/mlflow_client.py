@@ -9,11 +9,16 @@ import warnings
 from pathlib import Path
 
 from orchestrator.errors import SweepError, UnreachableError
+from orchestrator.limits import within
 from orchestrator.paths import sqlite_file, tracking_uri
 from orchestrator.redaction import bare, redacted
 
 ANSWER_S = 8.0
 """Seconds in which a server has to give a first sign of life."""
+USE_S = 40.0
+"""Seconds in which its store has to answer two questions."""
+DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""Packages that go by another name than their module."""
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -34,23 +39,32 @@ _apply_settings()
 warnings.filterwarnings("ignore", module="mlflow")
 
 import mlflow  # noqa: E402  (reads the environment)
+import sqlalchemy  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.artifacts import download_artifacts  # noqa: E402
+from mlflow.entities import Experiment  # noqa: E402
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
 def require_answer(uri: str) -> None:
-    """Raise OSError where nobody answers at an http URI within ANSWER_S; MLflow's client would ask for 40 s.
+    """Raise OSError where nobody answers at a server's URI within ANSWER_S; MLflow would ask for 40 s, a database 100.
 
-    Any answer will do: what the server has to say, the client understands.
+    Any answer of an http server will do: what it has to say, the client understands. A database has to let us in, or
+    SQLAlchemy's error is raised.
     """
     if uri.startswith(("http://", "https://")):
-        try:
-            urllib.request.urlopen(bare(uri), timeout=ANSWER_S).close()  # noqa: S310  (http alone)
-        except urllib.error.HTTPError:
-            return
+        within(ANSWER_S, lambda: _knock(uri))
+    elif sqlite_file(uri) is None:
+        within(ANSWER_S, lambda: sqlalchemy.create_engine(uri).connect().close())
+
+
+def _knock(uri: str) -> None:
+    try:
+        urllib.request.urlopen(bare(uri), timeout=ANSWER_S).close()  # noqa: S310  (http alone)
+    except urllib.error.HTTPError:
+        return
 
 
 def connect(uri: str) -> MlflowClient:
@@ -66,11 +80,22 @@ def require_store(uri: str, name: str | None = None) -> None:
 
     Raises SweepError where the experiment of this name was deleted there.
     """
-    try:
-        require_answer(uri)
+    found: list[Experiment] = []
+
+    def ask() -> None:
         client = connect(uri)
         client.search_experiments(max_results=1)
-        found = client.get_experiment_by_name(name) if name is not None else None
+        if name is not None and (experiment := client.get_experiment_by_name(name)):
+            found.append(experiment)
+
+    try:
+        require_answer(uri)
+        within(USE_S, ask)
+    except ModuleNotFoundError as error:
+        raise SweepError(
+            f"--tracking-uri {redacted(uri)}: {error}; install the database's driver, as pip install "
+            f"{DRIVERS.get(error.name or '', error.name)}"
+        ) from error
     except Exception as error:
         text = first_line(error)
         if re.search(r"\b(401|403)\b|[Uu]nauthori[sz]ed|not authenticated|[Pp]ermission denied", str(error)):
@@ -83,10 +108,10 @@ def require_store(uri: str, name: str | None = None) -> None:
             ) from error
         advice = "start it, or leave out --tracking-uri" if uri.startswith("http") else "another --tracking-uri?"
         raise UnreachableError(f"MLflow at {redacted(uri)} does not answer: {text}; {advice}") from error
-    if found is not None and found.lifecycle_stage == "deleted":
+    if found and found[0].lifecycle_stage == "deleted":
         raise SweepError(
             f"MLflow at {redacted(uri)}: its experiment {name!r} was deleted; restore it (mlflow experiments restore "
-            f"-x {found.experiment_id}), or --name NAME gives another name"
+            f"-x {found[0].experiment_id}), or --name NAME gives another name"
         )
 
 

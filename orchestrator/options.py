@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.errors import BAD_INPUT, FAILED, SweepError, is_unusable, unusable_line
-from orchestrator.redaction import guard_logs, guarded_output
+from orchestrator.guards import guard_logs, guarded_output
 
 STORED_MODEL = "NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder."
 

@@ -27,6 +27,7 @@ from model.files import write_json
 from model.tasks import Task
 from orchestrator.errors import SweepError, refuse
 from orchestrator.inspection import Inspected
+from orchestrator.redaction import redacted
 from orchestrator.resources import Machine, share_out, too_large
 
 PLAN_VERSION = 3
@@ -97,7 +98,7 @@ def draft(inspected: Inspected, machine: Machine) -> Draft:
         version=PLAN_VERSION * 100 + CONFIG_VERSION,
         sweep_id=uuid.uuid4().hex,
         name=options.name,
-        question=sweep.question,
+        question=redacted(sweep.question),
         profile=options.profile,
         configs=[config_to_dict(config) for config in configs] if sweep.configs else [],
         baseline=config_to_dict(inspected.baseline),

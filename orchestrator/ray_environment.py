@@ -42,7 +42,6 @@ def prepare(out: Path, address: str | None) -> None:
     os.environ.update(QUIET)
     if address is not None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # 2.60 turns it half on by itself
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # what is wrong with the address we say ourselves
         return
     # Ray listens on all interfaces even locally, and whoever reaches it runs code: only we have the token. It keeps to
     # loopback where it holds this machine for one that cannot be part of a cluster; the name is of Windows and macOS.
@@ -70,7 +69,7 @@ def open_to_all(address: str) -> str | None:
     return (
         "listens beyond this machine's loopback, and RAY_AUTH_MODE is not 'token': whoever "
         "reaches Ray runs code on every node; start it with a token, as ray_cluster.yaml does, and set "
-        "RAY_AUTH_MODE=token (or for this machine alone: ray start --head --node-ip-address=127.0.0.1)"
+        "RAY_AUTH_MODE=token (for a head on this machine: 127.0.0.1:PORT)"
     )
 
 

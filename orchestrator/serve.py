@@ -27,6 +27,7 @@ import typer
 from model.files import make_folder
 from orchestrator import paths
 from orchestrator.errors import BAD_INPUT, UNREACHABLE
+from orchestrator.folders import private_files
 from orchestrator.redaction import bare, redacted
 from orchestrator.view import VIEW_TAG, leaderboard_url
 
@@ -119,7 +120,7 @@ def _server(uri: str, *, artifacts: str, port: int, log: Path) -> Iterator[subpr
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, signal.default_int_handler)
     environment = os.environ | SERVER_ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": uri}
-    with log.open("wb") as sink:
+    with private_files(), log.open("wb") as sink:
         server = subprocess.Popen(
             server_command(artifacts, port),
             env=environment,

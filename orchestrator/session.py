@@ -21,6 +21,7 @@ from orchestrator.console import say
 from orchestrator.driver import Driver
 from orchestrator.errors import SweepError
 from orchestrator.examination import Examined, examine, require
+from orchestrator.folders import private_files
 from orchestrator.hold import hold
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import LeaseKeeper, leased
@@ -75,7 +76,7 @@ def run(examined: Examined) -> int:
     request = examined.request
     console = console_for(stderr=request.as_json, quiet=request.quiet)
     words = f"ended at once; what was saved last stays. The same command continues:\n  {_command()}"
-    with Signals(last_words=words) as signals:
+    with private_files(), Signals(last_words=words) as signals:
         try:
             return _run(examined, console, signals)
         except (KeyboardInterrupt, SystemExit):  # ray.init answers a signal by its own handler, which raises the latter

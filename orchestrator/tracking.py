@@ -221,11 +221,17 @@ class Projection:
         return str(run.info.run_id)
 
     def _describe_sweep(self) -> None:
-        """Log what does not vary; logging it again is harmless."""
+        """Log what does not vary from trial to trial; logging it again is harmless."""
         constants = {k: v for k, v in flatten(self._plan.baseline).items() if k not in self._plan.varies}
-        constants |= {"encoder": self._plan.encoder["name"], "data": self._plan.data["source"]}
-        constants |= {"profile": self._plan.profile, "trials": self._plan.trials}
-        self._client.log_batch(self._sweep_run, params=[Param(k, str(v)) for k, v in constants.items()])
+        constants |= {"profile": self._plan.profile}
+        # A param keeps its first value for ever: what may change while a sweep goes on is a tag.
+        changing = {"encoder": self._plan.encoder["name"], "data": self._plan.data["source"]}
+        changing |= {"trials": self._plan.trials}
+        self._client.log_batch(
+            self._sweep_run,
+            params=[Param(key, str(value)) for key, value in constants.items()],
+            tags=[RunTag(key, redacted(str(value))) for key, value in changing.items()],
+        )
         self._client.log_artifact(self._sweep_run, str(self._paths.plan))
         self._client.log_artifact(self._sweep_run, str(self._paths.data_report))
         reach("mlflow: described the sweep")

@@ -15,9 +15,10 @@ from ray import tune
 from model.config import config_from_dict
 from model.failpoints import reach
 from orchestrator import spot
+from orchestrator.guards import guard_logs, guard_output
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import read_plan
-from orchestrator.redaction import guard_logs, guard_output, redacted
+from orchestrator.redaction import redacted
 from orchestrator.trial import Execution, run_trial
 from orchestrator.trial_files import HANG
 from orchestrator.watchdog import Watchdog

@@ -50,7 +50,9 @@ def write_sweep(out, encoder, data):
         name="exp4", profile="laptop", encoder=str(encoder), data=str(data), profile_settings={},
         settings={"max_tokens": 64}, trials=None, max_dev_examples=None, seed=0, gpus_per_trial=None, cpus_per_trial=1,
     )  # fmt: skip
-    plan = draft(inspect(load_sweep(ROOT / "search_spaces" / "exp4.py"), options), Machine((Node(2, 0.0),), "this machine")).plan
+    plan = draft(
+        inspect(load_sweep(ROOT / "search_spaces" / "exp4.py"), options), Machine((Node(2, 0.0),), "this machine")
+    ).plan
     paths = SweepPaths(out, plan.name)
     write_json(paths.plan, plan.to_dict())
     write_json(paths.data_report, {})

@@ -66,6 +66,39 @@ def black_hole():
 
 
 @contextlib.contextmanager
+def trickling():
+    """Yield a port that answers whoever comes with a line of a header that grows by a byte a second, for ever."""
+    over = threading.Event()
+    threads = []
+
+    def trickle(connection):
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not over.wait(1):
+                connection.sendall(b"x")
+
+    def take(listener):
+        with contextlib.suppress(OSError):
+            while True:
+                threads.append(threading.Thread(target=trickle, args=(listener.accept()[0],)))
+                threads[-1].start()
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        taking = threading.Thread(target=take, args=(listener,))
+        taking.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            taking.join()
+            for thread in threads:
+                thread.join()
+
+
+@contextlib.contextmanager
 def answering(status, content):
     """Yield the address of a server that answers everything alike."""
 
@@ -113,6 +146,28 @@ def test_an_mlflow_that_never_answers_is_one_line(tiny_encoder, tiny_data, tmp_p
 
     assert (code, len(lines)) == (4, 1)
     assert lines[0].startswith(f"error: MLflow at {uri} does not answer: ")
+    assert seconds < PATIENCE_S
+
+
+def test_an_mlflow_that_answers_a_byte_a_second_is_one_line(tiny_encoder, tiny_data, tmp_path):
+    """Each byte would start a client's patience anew: it is the whole answer that has a limit."""
+    with trickling() as port:
+        uri = f"http://127.0.0.1:{port}"
+        code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", uri)
+
+    assert (code, len(lines)) == (4, 1)
+    assert lines[0].startswith(f"error: MLflow at {uri} does not answer: no whole answer in ")
+    assert seconds < PATIENCE_S
+
+
+def test_a_database_whose_driver_is_not_installed_is_one_line(tiny_encoder, tiny_data, tmp_path):
+    """What to install; MLflow would try for a minute and a half."""
+    uri = "mssql+pymssql://me:hunter22@127.0.0.1/mlflow"
+    code, lines, seconds = sweep_here(tmp_path, tiny_encoder, tiny_data, "--tracking-uri", uri)
+
+    assert (code, len(lines)) == (2, 1)
+    assert lines[0].endswith("No module named 'pymssql'; install the database's driver, as pip install pymssql")
+    assert "hunter22" not in lines[0]
     assert seconds < PATIENCE_S
 
 

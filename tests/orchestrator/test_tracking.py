@@ -101,7 +101,9 @@ def check(projection, plan):
     assert sorted(run.data.tags["kind"] for run in runs) == ["sweep", "trial", "trial"]
     for run in runs:
         if run.data.tags["kind"] == "sweep":
-            assert run.data.params["encoder"] == plan.encoder["name"]
+            assert run.data.params["epochs"] == str(plan.baseline["epochs"])
+            said = {"encoder": plan.encoder["name"], "data": plan.data["source"], "trials": str(plan.trials)}
+            assert said.items() <= run.data.tags.items()
             assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"plan.json", "data.json"}
             continue
         assert run.info.status == "FINISHED"
@@ -168,6 +170,22 @@ def test_an_earlier_sweep_of_the_folder_keeps_its_experiment_under_another_name(
     assert second.link != first.link
     with pytest.raises(SweepError, match="of another place"):
         Projection(replace(plan, sweep_id="a third"), SweepPaths(paths.out / "elsewhere", paths.name), first.uri)
+
+
+def test_a_sweep_that_is_made_larger_and_moved_goes_on_in_its_run(sweep):
+    """MLflow lets no param change; what may is a tag, which says how it is now."""
+    from dataclasses import replace
+
+    from orchestrator.tracking import Projection
+
+    plan, paths, trials = sweep()
+    Projection(plan, paths, None)
+    moved = replace(plan, trials=plan.trials + 5, data={**plan.data, "source": "/elsewhere"})
+
+    projection = Projection(moved, paths, None)
+
+    projection.sync(trials)
+    check(projection, moved)
 
 
 def test_a_server_that_is_not_there_is_one_line_before_any_work(sweep):

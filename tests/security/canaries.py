@@ -57,12 +57,20 @@ def planted():
         "a field of Python": (word(), "{{'client_secret': '{}'}}"),
         "a setting": (word(40), "aws_secret_access_key = {}"),
         "an option": (word(), "mysqldump --password {} runs"),
+        "a header": (word(), "X-Api-Key: {}"),
+        "an ODBC password": (word(), "Driver={{x}};Server=db.example;Uid=me;Pwd={};Encrypt=yes"),
+        "a storage account's key": (word(44) + "==", "AccountName=me;AccountKey={};EndpointSuffix=core.example"),
+        "a bus's key": (word(43) + "=", "SharedAccessKeyName=Root;SharedAccessKey={}"),
+        "a password of two words": (word(), 'password="correct {}"'),
+        "a password of two words in YAML": (word(), "password: 'correct {}'"),
+        "a URI's password with @ and /": (word(), "postgresql://me:p@ss/{}@db.example:5432/runs"),
         "a PEM block": (word(64), "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----"),
     }
     text = "\n".join(form.format(value) for value, form in looks.values())
     canaries |= {name: value for name, (value, _) in looks.items()}
     canaries |= {"the tracking URI's password": word(), "the hub endpoint's password": word()}
-    assert len(canaries) == len(set(canaries.values())) == 50
+    canaries |= {"the question's password": word(), "the question's token": word()}
+    assert len(canaries) == len(set(canaries.values())) == 59
     return canaries, environment, text
 
 

@@ -486,7 +486,8 @@ def test_a_run_folder_of_another_user_is_refused(given, tmp_path, folder):
 
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
-        f"error: {tmp_path / folder}: belongs to another user (uid {OTHERS}); chown it, or name a folder of your own with --out\n"
+        f"error: {tmp_path / folder}: belongs to another user (uid {OTHERS}); "
+        "chown it, or name a folder of your own with --out\n"
     )
     assert [path.name for path in (tmp_path / "runs").rglob("*")] == ["given"]
 

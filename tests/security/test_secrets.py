@@ -1,4 +1,4 @@
-"""No secret is found in anything that a sweep prints, logs, stores or sends: fifty are planted, none may turn up."""
+"""No secret is found in anything that a sweep prints, logs, stores or sends: 59 are planted, none may turn up."""
 
 import os
 import re
@@ -37,8 +37,10 @@ def space(trial):
     return replace(BASE, heads=HeadConfig(dropout=dropout))
 
 
-SWEEP = Sweep(question="Which dropout?", baseline=BASE, space=space, trials=5, sampler="random")
+SWEEP = Sweep(question="QUESTION", baseline=BASE, space=space, trials=5, sampler="random")
 '''
+QUESTION = "Which dropout, on postgresql://me:{}@db.example/runs with API_TOKEN={} in use?"
+"""Goes to the plan, the leaderboard, a tag of MLflow's experiment and the registered model's description."""
 TELLING = '''"""A file that tells and fails."""
 
 import logging
@@ -94,11 +96,12 @@ class Commands:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory, tiny_data, tiny_encoder):
-    """Run sweeps that fail in every way that has words, with 50 secrets around; return what was said and stored."""
+    """Run sweeps that fail in every way that has words, with 59 secrets around; return what was said and stored."""
     canaries, environment, text = planted()
     lab = Lab(tmp_path_factory.mktemp("secrets"), tiny_data, tiny_encoder)
     told, started = Told(canaries), time.monotonic()
-    lab.file.write_text(SPACE, encoding="utf-8")
+    question = QUESTION.format(canaries["the question's password"], canaries["the question's token"])
+    lab.file.write_text(SPACE.replace("QUESTION", question), encoding="utf-8")
     telling = lab.folder / "telling.py"
     telling.write_text(TELLING, encoding="utf-8")
     library = lab.folder / "library"
@@ -172,7 +175,7 @@ def _await_answer(port):
     raise TimeoutError("MLflow did not start")
 
 
-def test_of_fifty_secrets_none_is_found(told):
+def test_of_59_secrets_none_is_found(told):
     """Outputs, OUT with its databases, MLflow's store and artifacts, and Ray's temporary folder: 0 hits."""
     print(f"{len(told.canaries)} secrets, {len(told.found)} files, {told.seconds:.0f} s")
     assert hits(told.canaries, told.found) == []
@@ -196,6 +199,9 @@ def test_all_that_could_tell_a_secret_did_speak(told):
     assert told.has("outside the trial: a library says {'AWS_SECRET_ACCESS_KEY': '***'", "runs/tiny/ray/tune")
     assert told.has("the space fails: environ({", "study.db")
     assert told.has("http://***@127.0.0.1:", "sweep.err")
+    asked = "Which dropout, on postgresql://***@db.example/runs with API_TOKEN=*** in use?"
+    for place in ("plan.json", "leaderboard.json", "mlflow.db", "sweep.out"):
+        assert told.has(asked, place), place
 
 
 def test_links_can_be_opened(told):
