@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from model.config import TrialConfig, config_from_dict, config_to_dict, flatten, with_settings
 from model.failpoints import reach
 from model.files import make_folder
+from orchestrator.errors import SweepError
 from orchestrator.halving import Halving
 from orchestrator.lease import FencedError, Holder, Lease
 from orchestrator.paths import sqlite_file
@@ -272,7 +273,22 @@ def _choice(value: Any) -> Any:
 
 
 def _use_write_ahead_log(path: Path) -> None:
-    """Let readers and the writer work at once; SQLite keeps this in the file. Its sync mode is FULL by default."""
+    """Let readers and the writer work at once; SQLite keeps this in the file. Its sync mode is FULL by default.
+
+    Raises SweepError where the file is no database, or a damaged one.
+    """
     make_folder(path.parent)
-    with sqlite3.connect(path, timeout=60) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
+    try:
+        with sqlite3.connect(path, timeout=60) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:
+        raise  # busy, or the disk: no word on what is in it
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        what = " ".join(found.split())
+        raise SweepError(
+            f"{path}: is no sound database ({what}); move it away, and the trials of a list are found again by their "
+            "folders, or --new starts afresh"
+        )

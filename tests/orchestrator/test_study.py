@@ -1,5 +1,6 @@
 """The study's contract, held over an exact list and over a space, on real databases."""
 
+import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from model.config import HeadConfig, TrialConfig, config_to_dict, flatten
+from orchestrator.errors import SweepError
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.study import TrialStudy
@@ -378,8 +380,6 @@ def test_another_seed_suggests_other_points(plans, tmp_path):
 
 def test_readers_and_the_writer_work_at_once(case):
     """The database keeps a write-ahead log, so that a reader's open transaction does not block the driver."""
-    import sqlite3
-
     study = case.open()
     proposal = study.next_proposal()
     reader = sqlite3.connect(case.folder / "study.db")
@@ -420,3 +420,27 @@ def test_the_study_lies_in_its_folder_whatever_that_is_called(bare_plan, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == [folder]
     assert {path.name for path in paths.root.iterdir()} >= {"study.db", "study.db-wal"}
     assert TrialStudy(paths.study_uri, bare_plan(LISTED), None).running() == [0]
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "a part of it", "a page of zeros"])
+def test_a_study_that_is_no_sound_database_is_one_line_and_stays_as_it_is(tmp_path, tiny_plan, damage):
+    """What to do about it; nothing is made in its place."""
+    path = tmp_path / "study.db"
+    TrialStudy(f"sqlite:///{path}", tiny_plan(), None).next_proposal()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = path.read_bytes()
+    spoilt = {
+        "other bytes": b"certainly not a database\n" * 400,
+        "a part of it": whole[: len(whole) // 2],
+        "a page of zeros": whole[:8192] + bytes(4096) + whole[12288:],
+    }[damage]
+    for each in tmp_path.glob("study.db-*"):
+        each.unlink()
+    path.write_bytes(spoilt)
+
+    with pytest.raises(SweepError, match=r"is no sound database \(.*move it away") as refused:
+        TrialStudy(f"sqlite:///{path}", tiny_plan(), None)
+
+    assert path.read_bytes() == spoilt
+    assert "\n" not in str(refused.value)
