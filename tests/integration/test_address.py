@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -55,6 +56,61 @@ def test_a_sweep_on_a_running_head_gives_the_local_leaderboard(finished, command
     output = command.run("--address", head)
     assert f"Ray at {head}" in output
     assert lasting(command.board()) == lasting(finished.board())
+
+
+HOLD = """
+import ray, sys, time
+ray.init(address=sys.argv[1], log_to_driver=False)
+@ray.remote(num_cpus=2)
+def hold():
+    return time.sleep(900)
+ref = hold.remote()
+while ray.available_resources().get("CPU"):
+    time.sleep(0.2)
+print("held", flush=True)
+sys.stdin.read()
+ray.cancel(ref, force=True)
+"""
+"""Takes all CPUs of a head until its input ends."""
+
+
+def test_a_head_that_is_full_is_waited_for_and_the_person_is_told(command, head):
+    """Another job has all its cores: within a minute a line says what is missing; once they are free, trials run."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, head], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        stderr=subprocess.DEVNULL, env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+    )  # fmt: skip
+    assert holder.stdout.readline() == "held\n"
+    command.more += ["--set", "epochs=1"]
+    process = command.start("--address", head)
+    started, told = time.monotonic(), ""
+    for line in process.stdout:
+        if "no trial has begun in" in line:
+            told = line
+            holder.communicate(timeout=TIMEOUT_S)
+    process.wait(timeout=TIMEOUT_S)
+
+    assert process.returncode == 0, process.stderr.read()
+    assert "0 of 2 CPUs are free, a trial needs 1 on one node" in told
+    assert time.monotonic() - started < TIMEOUT_S
+
+
+def test_a_head_of_another_ray_is_refused_with_both_versions(command, head):
+    """Its own message says them; nothing is started."""
+    line = "import ray; ray.__version__ = '2.55.0'; from orchestrator.sweep import app; app()"
+    given = [str(command.file), "--out", str(command.out)]
+    given += ["--data", str(command.data), "--encoder", str(command.encoder)]
+    done = subprocess.run(
+        [sys.executable, "-c", line, *given, "--address", head],
+        env=os.environ | {"RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 4
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert error.startswith(f"error: Ray at {head} refused: Version mismatch: ")
+    assert f"Ray: {version('ray')}" in error
+    assert "Ray: 2.55.0" in error
+    assert not command.folder.exists()
 
 
 def test_an_address_without_a_head_is_refused_in_one_line(command):
