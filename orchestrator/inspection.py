@@ -23,6 +23,9 @@ from orchestrator.spec import LoadedSweep
 if TYPE_CHECKING:
     from orchestrator.probing import Point
 
+MOST_TRIALS = 10_000
+"""Of one sweep: what a study, a leaderboard and MLflow's page are made for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -85,6 +88,12 @@ def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
         found += _impossible(everything, [*meant.called, "baseline"], encoder, loaded)
     if options.trials is not None and loaded.sweep.configs:
         found.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
+    total = len(loaded.sweep.configs) or options.trials or loaded.sweep.trials
+    if total > MOST_TRIALS:
+        found.append(
+            f"{loaded.path}:{loaded.line}: {total:,} trials, at most {MOST_TRIALS:,} are one sweep; a space with "
+            "trials=N tries some of a large grid"
+        )
     refuse(found)
     assert encoder is not None
     assert corpus is not None

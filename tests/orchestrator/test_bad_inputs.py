@@ -416,6 +416,7 @@ COMMANDS = [
     ("a folder that cannot be written", arguments("--out", "/proc/1/runs"), "cannot be written to as a sweep does"),
     ("a per cent in the folder", arguments("--out", "50%"), "--out '50%': a database's URI cannot hold"),
     ("no epochs given", arguments("--epochs", "0"), "epochs is 0"),
+    ("more trials than a sweep has", both(body("return replace(BASE, epochs=trial.suggest_int('epochs', 1, 3))"), arguments("--trials", "1000000")), "1,000,000 trials, at most 10,000 are one sweep"),
     ("trials of a list", arguments("--trials", "5"), "--trials 5: given.py is an exact list, which is trained whole"),
     ("a GPU where there is none", arguments("--gpus-per-trial", "1"), "--gpus-per-trial 1: there are 0 (this machine"),
     ("more cores than there are", arguments("--cpus-per-trial", "4096"), "--cpus-per-trial 4096: there are"),
