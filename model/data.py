@@ -1,12 +1,14 @@
 """The data sets: the course's tab-separated files read strictly, and a report of what was found in them.
 
-A row without a sentence or a label is skipped, counted and named by its line; past 1 in 1,000 rows that is
-an error. A label that stands there and is wrong is an error at once. Nothing is guessed, no index shifts.
+A row without a sentence or a label is skipped, counted and named by its line; past 1 in 1,000 rows that is an error. So
+is a blank line between rows, of which any number is borne. A label that stands there and is wrong is an error at once.
+Nothing is guessed, no index shifts.
 """
 
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.files import content_hash
-from model.table_file import DataError, TableFile
+from model.table_file import DataError, TableFile, escaped, listed, quoted
 from model.tasks import Task
 
 SAMPLE = Path(__file__).parent / "sample"
@@ -24,8 +26,11 @@ SAMPLE = Path(__file__).parent / "sample"
 
 NUMBER = re.compile(r"[-+0-9.eE]+", re.ASCII)
 """What a label may be spelt with: float() alone takes 1_0, infinity and other scripts' digits."""
+BLANK = "a blank line"
 SKIPPED_LIMIT = 1_000
 """One unusable row in so many is borne."""
+NEAR_COLUMNS = 100
+"""So many of a header's columns are looked at for a misspelt one: a line holds a million."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def load_split(source: str, task: Task, split: str) -> Split:
 def find_file(folder: Path, task: Task, split: str) -> Path:
     """Return the file of a split; raises DataError that names what was looked for."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such data folder; expected {', '.join(task.files[split])} in it")
+        raise DataError(f"{escaped(str(folder))}: no such data folder; expected {', '.join(task.files[split])} in it")
     for name in task.files[split]:
         if (folder / name).exists():
             return _inside(folder, name)
@@ -128,14 +133,16 @@ def find_file(folder: Path, task: Task, split: str) -> Path:
         f"{name}{end}" for name in task.files[split] for end in (".gz", ".zip") if (folder / f"{name}{end}").exists()
     ]
     hint = f"; {packed[0]} is there, unpack it" if packed else ""
-    raise DataError(f"{folder / task.files[split][0]}: no such file; task {task.name!r} needs it for {split}{hint}")
+    path = escaped(str(folder / task.files[split][0]))
+    raise DataError(f"{path}: no such file; task {task.name!r} needs it for {split}{hint}")
 
 
 def _inside(folder: Path, name: str) -> Path:
     """Return a file of the folder; raises DataError where it is a link to somewhere else."""
     target = (folder / name).resolve()
     if not target.is_relative_to(folder.resolve()):
-        raise DataError(f"{folder / name}: is a link out of the data folder, to {target}; copy the file there")
+        link = f"{folder / name}: is a link out of the data folder, to {target}; copy the file there"
+        raise DataError(escaped(link))
     return folder / name
 
 
@@ -143,11 +150,11 @@ def read_split(path: Path, task: Task, split: str) -> Split:
     """Return the examples of a tab-separated file with a header. Raises DataError."""
     file = TableFile(path)
     reader = file.rows()
-    _, header = next(reader, (1, []))
+    line, header = next(reader, (1, []))
     labelled = task.label_column in header or split != "test"
-    columns = _columns(path, header, task, labelled=labelled)
-    rows = [(line, [cells[i] for i in columns]) for line, cells in reader]
-    return build_split(task, split, rows, source=str(path), source_sha256=file.sha256, labelled=labelled)
+    columns = _columns(f"{file.name}:{line}", header, task, labelled=labelled)
+    rows = [(line, [cells[i] for i in columns] if cells else []) for line, cells in reader]
+    return build_split(task, split, rows, source=file.name, source_sha256=file.sha256, labelled=labelled)
 
 
 def build_split(
@@ -159,11 +166,18 @@ def build_split(
     source_sha256: str,
     labelled: bool,
 ) -> Split:
-    """Return a split from rows of (line, [id, sentences..., label]), whatever the file's format was."""
+    """Return a split from rows of (line, [id, sentences..., label]), whatever the file's format was.
+
+    A row without cells is a blank line. Raises DataError.
+    """
     ids, sentences, labels, lines = [], [], [], []
     skipped: list[tuple[int, str]] = []
     width = len(task.sentence_columns)
-    for line, (identifier, *cells) in rows:
+    for line, row in rows:
+        if not row:
+            skipped.append((line, BLANK))
+            continue
+        identifier, *cells = row
         texts = tuple(cell.strip() for cell in cells[:width])
         if not all(texts):
             skipped.append((line, "empty sentence"))
@@ -178,26 +192,43 @@ def build_split(
         lines.append(line)
     if not ids:
         raise DataError(f"{source}: no usable row; expected a header and {task.name} examples")
-    if len(skipped) * SKIPPED_LIMIT > len(rows):
-        shown = ", ".join(f"line {line} ({why})" for line, why in skipped[:3])
+    unusable = [(line, why) for line, why in skipped if why != BLANK]
+    if len(unusable) * SKIPPED_LIMIT > len(rows):
+        shown = ", ".join(f"line {line} ({why})" for line, why in unusable[:3])
         raise DataError(
-            f"{source}:{skipped[0][0]}: {len(skipped)} of {len(rows)} rows cannot be used: {shown}; "
+            f"{source}:{unusable[0][0]}: {len(unusable)} of {len(rows)} rows cannot be used: {shown}; "
             f"at most 1 in {SKIPPED_LIMIT:,} is borne"
         )
-    values = np.array(labels, dtype=np.float64) if labelled else None
-    _refuse_undefined(task, split, values, source)
-    return Split(
+    made = Split(
         task=task,
         name=split,
         ids=tuple(ids),
         sentences=tuple(sentences),
-        labels=values,
+        labels=np.array(labels, dtype=np.float64) if labelled else None,
         source=source,
         source_sha256=source_sha256,
         rows=len(rows),
         lines=np.array(lines, dtype=np.int64),
         skipped=tuple(skipped),
     )
+    if problem := too_uniform(made):
+        raise DataError(problem)
+    return made
+
+
+def too_uniform(split: Split) -> str | None:
+    """Return what is wrong where the metric has no value on the labels, None where it has: Pearson's r on equal ones.
+
+    A file is held to it when it is read; what a cap leaves of one may be more uniform than the file. Nothing is
+    measured on train, and nothing on examples without labels.
+    """
+    if split.labels is None or split.name == "train" or split.task.metric != "pearson" or np.ptp(split.labels) > 0:
+        return None
+    of_all = len(split) + len(split.skipped)
+    kept = f" that a cap keeps of {split.rows - len(split.skipped):,}" if of_all < split.rows else ""
+    which = f"all {len(split)} labels{kept} are" if len(split) > 1 else f"the only label{kept} is"
+    unmeasured = f"Pearson's r, the metric of {split.task.name!r}, has no value there"
+    return f"{split.source}: {which} {split.labels[0]:g}; {unmeasured}"
 
 
 Normal = list[tuple[str, ...]]
@@ -237,27 +268,18 @@ def _strictly(splits: Mapping[str, Split]) -> list[str]:
     return problems
 
 
-def _refuse_undefined(task: Task, split: str, labels: NDArray[np.float64] | None, source: str) -> None:
-    """Raise DataError where the metric has no value on these labels."""
-    if labels is not None and split != "train" and task.metric == "pearson" and np.ptp(labels) == 0:
-        raise DataError(
-            f"{source}: all {len(labels)} labels are {labels[0]:g}; Pearson's r, the metric of {task.name!r}, has no "
-            "value there"
-        )
-
-
-def _columns(path: Path, header: Sequence[str], task: Task, *, labelled: bool) -> list[int]:
+def _columns(where: str, header: Sequence[str], task: Task, *, labelled: bool) -> list[int]:
     """Return the positions of id, sentences and label; id is the first column where none is called so."""
     wanted = [*task.sentence_columns, *([task.label_column] if labelled else [])]
     missing = [name for name in wanted if name not in header]
     if missing:
-        found = ", ".join(repr(name) for name in header) or "nothing"
-        near = get_close_matches(missing[0], [name for name in header if name not in wanted], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "expected a tab-separated header"
-        raise DataError(f"{path}:1: no column {missing[0]!r}; found {found}; {hint}")
-    twice = [name for name in wanted if header.count(name) > 1]
+        others = [name for name in header[:NEAR_COLUMNS] if name not in wanted]
+        near = get_close_matches(missing[0], others, n=1)
+        hint = f"did you mean {quoted(near[0])}?" if near else "expected a tab-separated header"
+        raise DataError(f"{where}: no column {missing[0]!r}; found {listed(header) or 'nothing'}; {hint}")
+    twice = [name for name, count in Counter(header).items() if name and count > 1]  # index columns have no name
     if twice:
-        raise DataError(f"{path}:1: column {twice[0]!r} stands there twice")
+        raise DataError(f"{where}: column {quoted(twice[0])} stands there twice; expected each name once")
     return [header.index("id") if "id" in header else 0, *(header.index(name) for name in wanted)]
 
 
@@ -270,6 +292,6 @@ def _label(text: str, task: Task, where: str) -> float:
     if not (whole and task.low <= value <= task.high):
         kind = "a number in" if task.kind == "regression" else "a whole number in"
         raise DataError(
-            f"{where}: label {text[:60]!r} of task {task.name!r}; expected {kind} {task.low:g}..{task.high:g}"
+            f"{where}: label {quoted(text)} of task {task.name!r}; expected {kind} {task.low:g}..{task.high:g}"
         )
     return value

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from model.table_file import escaped
+from orchestrator.errors import refuse
 from orchestrator.paths import NAME_PATTERN, RESERVED
 from orchestrator.request import Request
 
@@ -16,7 +18,16 @@ PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
 def request(
     *, file: Path, name: str | None, out: str, pairs: Sequence[str], fields: dict[str, Any], **others: Any
 ) -> Request:
-    """Return what is asked for: `pairs` are FIELD=VALUE, `fields` config fields that have options of their own."""
+    """Return what is asked for: `pairs` are FIELD=VALUE, `fields` config fields that have options of their own.
+
+    Raises SweepError where a path holds a line's end or the like: no line could tell of it.
+    """
+    places = {"search space": str(file), "--out": out, "--data": others["data"], "--encoder": others["encoder"]}
+    refuse(
+        f"{option} '{escaped(place)}': has a line's end or a control character in its name; rename it"
+        for option, place in places.items()
+        if place and not place.isprintable()
+    )
     problems: list[str] = []
     called = file.stem if name is None else name
     if wrong := _wrong_name(called):

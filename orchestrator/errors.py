@@ -4,6 +4,8 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from model.table_file import escaped
+
 T = TypeVar("T")
 
 DONE, FAILED, BAD_INPUT, TRIALS_FAILED, UNREACHABLE, RUNNING_ELSEWHERE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -63,11 +65,6 @@ def is_unusable(error: OSError) -> bool:
 def unusable_line(error: OSError) -> str:
     """Return such an error as one line."""
     return f"{escaped(str(error.filename))}: cannot be used ({error.strerror})"
-
-
-def escaped(text: str) -> str:
-    """Return a text whose line ends and control characters are written out, so that it stays one line."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def refuse(problems: Iterable[str]) -> None:

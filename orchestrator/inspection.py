@@ -13,7 +13,7 @@ from model.config import (
     flatten,
     with_settings,
 )
-from model.data import Corpus, load_corpus
+from model.data import Corpus, load_corpus, too_uniform
 from model.encoder_files import EncoderError, EncoderSource, find_encoder
 from model.table_file import DataError
 from model.tasks import TASKS, Task
@@ -84,6 +84,8 @@ def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
     encoder = collected(lambda: find_encoder(options.encoder), found, (EncoderError,))
     tasks = _tasks(everything)
     corpus = collected(lambda: load_corpus(options.data, tasks, strict=options.strict_data), found, (DataError,))
+    if corpus is not None:
+        found += _without_a_metric(corpus, options.max_dev_examples)
     if encoder is not None:
         found += _impossible(everything, [*meant.called, "baseline"], encoder, loaded)
     if options.trials is not None and loaded.sweep.configs:
@@ -108,6 +110,12 @@ def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
         encoder=encoder,
         corpus=corpus,
     )
+
+
+def _without_a_metric(corpus: Corpus, cap: int | None) -> list[str]:
+    """Return a line for each dev split of which a cap leaves examples that its metric says nothing of."""
+    wrong = (too_uniform(splits["dev"].capped(cap)) for splits in corpus.values())
+    return [f"--max-dev-examples {cap}: {problem}" for problem in wrong if problem]
 
 
 def _impossible(

@@ -118,9 +118,9 @@ def test_without_labels_nothing_contradicts(entries):
 def test_examples_that_are_in_train_are_named_by_both_lines(entries):
     """The first of several in train; blank lines count, and dev and test are each held against train alone."""
     train = numbered("one", "two", "TWO", "three")
-    found = entries(train=train, dev=numbered("new", "two") + "\n" + "z\tOne\t2\n", test=numbered("new", "three"))
+    found = entries(train=train, dev="\n" + numbered("new", "two", "One"), test=numbered("new", "three"))
 
-    assert (found["dev"]["also_in_train"], found["dev"]["also_in_train_lines"]) == (2, [[3, 3], [5, 2]])
+    assert (found["dev"]["also_in_train"], found["dev"]["also_in_train_lines"]) == (2, [[4, 3], [5, 2]])
     assert (found["test"]["also_in_train"], found["test"]["also_in_train_lines"]) == (1, [[3, 5]])
     assert not {"also_in_train", "also_in_train_lines"} & set(found["train"])
 

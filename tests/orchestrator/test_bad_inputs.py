@@ -296,7 +296,15 @@ DATA = [
     ("a link out of the folder", link_out, "data/sts-dev.csv: is a link out of the data folder"),
     ("a Git LFS pointer", data(SST, "version https://git-lfs.github.com/spec/v1\n"), "is a Git LFS pointer; run git lfs pull"),
     ("a web page", data(SST, "<!DOCTYPE html><html>"), "is a web page; download the file itself"),
-    ("a bare carriage return", data(SST, HEADER + "0\ta\tfi\rne\t1\n"), f"{SST}:2: new-line character seen in unquoted field"),
+    ("a bare carriage return", data(SST, HEADER + "0\ta\tfi\rne\t1\n"), f"{SST}:2: a carriage return without a line feed; a broken line end?"),
+    ("a column twice that is not the label's", data(SST, "id\tid\tsentence\tsentiment\n1\t1\tb\t1\n"), ":1: column 'id' stands there twice"),
+    ("a header of a megabyte", data(SST, "xxxx\t" * 90_000 + "\n1\n"), "found 'xxxx', 'xxxx', 'xxxx'"),
+    ("a row on too many lines", data(SST, HEADER + '0\ta\t"' + "x\n" * 600_000 + '"\t1\n'), ":2: a"),
+    ("thousands of blank lines", data(SST, HEADER + ROWS + "\n" * 5_000 + ROWS), ":22: 5,000 blank lines, and then a row"),
+    ("a blank line under --strict-data", both(leak, data(SST, HEADER + ROWS + "\n" + "0\tb\tgood\t1\n"), arguments("--strict-data")), ":22: a blank line; --strict-data leaves out no row"),
+    ("a web page in lower case", data(SST, "\n <html lang='en'>"), "is a web page; download the file itself"),
+    ("a line's end in a folder's name", arguments("--data", "da\nta"), r"--data 'da\nta': has a line's end or a control character in its name; rename it"),
+    ("one dev example", arguments("--max-dev-examples", "1"), "--max-dev-examples 1: "),
     ("text after a quote", data(SST, HEADER + '0\ta\t"fine"ly\t1\n'), f"{SST}:2: "),
     ("a leak under --strict-data", both(leak, arguments("--strict-data")), "examples are training examples too (this one is line 2 there)"),
     (
@@ -444,6 +452,7 @@ def one_line(code, output, errors):
     assert "Traceback" not in errors
     (line,) = [line for line in errors.splitlines() if not line.startswith(" ")]
     assert line.startswith("error: ")
+    assert len(line) < 1_500
     return line
 
 
