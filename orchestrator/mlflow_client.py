@@ -56,7 +56,7 @@ def require_answer(uri: str) -> None:
     """
     if uri.startswith(("http://", "https://")):
         within(ANSWER_S, lambda: _knock(uri))
-    elif sqlite_file(uri) is None:
+    elif "://" in uri and sqlite_file(uri) is None:
         within(ANSWER_S, lambda: sqlalchemy.create_engine(uri).connect().close())
 
 
