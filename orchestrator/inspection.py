@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,7 @@ def check_alone(
     if loaded is not None and loaded.sweep.space:
         collected(lambda: _probed(loaded), found)
     if loaded is not None:
-        collected(lambda: with_settings(loaded.sweep.baseline, settings), found, (ConfigError,))
+        found += _wrong_settings(loaded.sweep.baseline, settings)
     if encoder is not None:
         collected(lambda: find_encoder(encoder), found, (EncoderError,))
     if data is not None:
@@ -196,8 +197,19 @@ def _configs(loaded: LoadedSweep, options: Options, problems: list[str]) -> _Con
     try:
         configs, baseline = [with_settings(config, settings) for config in raw], with_settings(baseline, settings)
     except ConfigError as error:
-        problems.append(str(error))
+        problems += _wrong_settings(sweep.baseline, settings) or [str(error)]
     return _Configs(configs=configs, baseline=baseline, varies=varies, settings=settings, called=called)
+
+
+def _wrong_settings(config: TrialConfig, settings: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with settings: each that is wrong by itself, or what they are together."""
+    problems: list[str] = []
+    if collected(lambda: with_settings(config, settings), problems, (ConfigError,)) is not None:
+        return []
+    alone: list[str] = []
+    for path, value in settings.items():
+        collected(partial(with_settings, config, {path: value}), alone, (ConfigError,))
+    return alone or problems
 
 
 def _touches(path: str, varies: Sequence[str]) -> bool:

@@ -533,6 +533,19 @@ def test_what_is_wrong_in_one_place_hides_nothing_in_another(case):
     assert [told for told, line in zip(said, lines, strict=True) if told not in line] == []
 
 
+def test_each_setting_that_is_wrong_is_told(case):
+    """Not the first alone; one that is right only beside another is not wrong."""
+    wrong = ["--set", "heads.dropuot=0.5", "--set", "epochs=ten", "--set", "max_tokens=64"]
+
+    result = CliRunner().invoke(sweep.app, [*case.line(), *wrong])
+
+    first, second = result.stderr.splitlines()
+    assert "unknown field 'heads.dropuot'" in first
+    assert "epochs is 'ten'" in second
+    together = ["--set", "unfrozen_layers=0", "--set", "train_pooler=False"]
+    assert CliRunner().invoke(sweep.app, [*case.line(), *together, "--dry-run"]).exit_code == 0
+
+
 def test_a_cluster_named_by_the_environment_is_held_to_the_same_rule(case, monkeypatch):
     """`auto` means RAY_ADDRESS where it is set."""
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
