@@ -1,7 +1,7 @@
 """What a person writes on the command line, read into a Request; what is wrong with it is kept there, to be told."""
 
 import json
-import tempfile
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,24 +37,30 @@ def request(
     for option in [option for option, value in others.items() if value == ""]:
         problems.append(f"--{option.replace('_', '-')} '': is empty; leave it out, or name something")
         others[option] = None
+    for option, value in others.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            problems.append(f"--{option.replace('_', '-')} {value}: expected a number that ends")
+            others[option] = None if option != "prefix_cache_gb" else 0.0
     folder = _folder(out, problems)
-    return Request(file=file, name=called, out=folder, settings=settings, problems=tuple(problems), **others)
+    return Request(
+        file=file, name=called, out=folder or Path.cwd(), out_is_known=folder is not None, settings=settings,
+        problems=tuple(problems), **others,
+    )  # fmt: skip
 
 
-def _folder(out: str, problems: list[str]) -> Path:
-    """Return the folder for results; where that is impossible, one in which the other checks find nothing wrong."""
-    nowhere = Path(tempfile.gettempdir())
+def _folder(out: str, problems: list[str]) -> Path | None:
+    """Return the folder for results, None where that is impossible."""
     if out == "":
         problems.append("--out '': is empty; leave it out, or name a folder")
-        return nowhere
+        return None
     try:
         whole = str(Path(out).resolve())
     except (OSError, RuntimeError, ValueError) as error:  # the second, of a link that leads to itself
         problems.append(f"--out {out!r}: leads nowhere ({error}); name another folder")
-        return nowhere
+        return None
     if set(whole) & set("?%"):
         problems.append(f"--out {out!r}: a database's URI cannot hold its ? or %; name another folder")
-        return nowhere
+        return None
     return Path(out)
 
 
@@ -76,6 +82,6 @@ def _settings(pairs: Sequence[str], problems: list[str]) -> dict[str, Any]:
         else:
             try:
                 settings[field] = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 settings[field] = PYTHON_CONSTANTS.get(text, text)
     return settings

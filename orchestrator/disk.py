@@ -1,5 +1,6 @@
 """What a sweep will take on the disk, estimated without torch: from shapes, and from the tokens of a sample."""
 
+import stat
 from pathlib import Path
 
 from model.config import encoding_of
@@ -19,13 +20,22 @@ def needs(
 
     What lies in the cache's folder is taken for states of this sweep: a sweep that fits is never refused for them.
     """
-    held = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+    held = sum(_size(file) for file in cache.rglob("*"))
     shape = inspected.encoder.config
     largest = max(parameter_counts(config, inspected.tasks, shape)[1] for config in inspected.configs)
     return [
         *checkpoint_bytes(largest * BYTES_A_PARAMETER, trials=trials, at_once=at_once, keep=keep),
         ("the frozen layers' cache", max(0, min(cache_limit, cache_bytes(inspected)) - held)),
     ]
+
+
+def _size(file: Path) -> int:
+    """Return the bytes of a file; another sweep may remove it meanwhile."""
+    try:
+        found = file.lstat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def checkpoint_bytes(each: int, *, trials: int, at_once: int, keep: int) -> list[tuple[str, int]]:

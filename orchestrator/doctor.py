@@ -33,6 +33,7 @@ def doctor(
     max_dev_examples: options.MaxDevExamples = None,
     set_: options.Settings = None,
     name: options.Name = None,
+    new: options.New = False,
     out: options.Out = "runs",
     tracking_uri: options.SweepTracking = None,
     address: options.Address = None,
@@ -60,7 +61,7 @@ def doctor(
             file=file or Path("doctor"), name=name, out=out, pairs=set_ or (),
             fields={"epochs": epochs, "max_train_examples": max_train_examples, "seed": seed},
             profile=profile.value, data=data, encoder=encoder, trials=trials, max_dev_examples=max_dev_examples,
-            seed=seed or 0, tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
+            seed=seed or 0, new=new, tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
             cpus_per_trial=cpus_per_trial, concurrent=concurrent, prefix_cache_gb=prefix_cache_gb,
             keep_checkpoints=keep_checkpoints, strict_data=strict_data,
         )  # fmt: skip

@@ -150,7 +150,9 @@ class Driver:
 
     def waiting(self, text: str) -> None:
         """Say that no trial begins, and what they wait for."""
-        self._publish({"event": "note", "trial": min(self._heard, default=0), "about": "waiting", "text": text})
+        with self._hearing:
+            number = min(self._heard, default=0)
+        self._publish({"event": "note", "trial": number, "about": "waiting", "text": text})
 
     def stopping(self) -> None:
         """Say that what runs is being saved, since somebody asked the sweep to stop."""

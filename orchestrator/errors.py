@@ -33,6 +33,12 @@ class UnreachableError(SweepError):
     exit_code = UNREACHABLE
 
 
+class UnforeseenError(SweepError):
+    """An error that nobody foresaw."""
+
+    exit_code = FAILED
+
+
 class RunningElsewhereError(SweepError):
     """Another process drives this sweep."""
 
@@ -65,6 +71,11 @@ def is_unusable(error: OSError) -> bool:
 def unusable_line(error: OSError) -> str:
     """Return such an error as one line."""
     return f"{escaped(str(error.filename))}: cannot be used ({error.strerror})"
+
+
+def unforeseen(error: Exception) -> str:
+    """Return an error that nobody foresaw as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}; --debug shows the traceback"
 
 
 def refuse(problems: Iterable[str]) -> None:

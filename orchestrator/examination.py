@@ -9,13 +9,16 @@ from model.table_file import DataError
 from orchestrator.errors import (
     BAD_INPUT,
     DONE,
+    FAILED,
     MAX_PROBLEMS,
     RUNNING_ELSEWHERE,
     UNREACHABLE,
     RunningElsewhereError,
     SweepError,
+    UnforeseenError,
     UnreachableError,
     is_unusable,
+    unforeseen,
     unusable_line,
 )
 from orchestrator.inspection import Inspected
@@ -37,6 +40,8 @@ class Examined:
     inspected: Inspected | None = None
     machine: "Machine | None" = None
     drafted: "Draft | None" = None
+    at_once: int = 0
+    """So many trials; 0 while that is not known."""
     why: str = ""
     """Why this profile."""
     paths: SweepPaths = field(init=False)
@@ -85,8 +90,10 @@ def _made(name: str, check: Callable[[Examined], list[str]], examined: Examined)
         return Finding(name, str(error).split("\n"), BAD_INPUT, error)
     except OSError as error:
         if not is_unusable(error):
-            raise
+            return Finding(name, [unforeseen(error)], FAILED, error)
         return Finding(name, [unusable_line(error)], BAD_INPUT, error)
+    except Exception as error:  # noqa: BLE001  (what nobody foresaw hides nothing of what others found)
+        return Finding(name, [unforeseen(error)], FAILED, error)
 
 
 def require(findings: Iterable[Finding]) -> None:
@@ -99,8 +106,19 @@ def require(findings: Iterable[Finding]) -> None:
         wrong = elsewhere
     if not wrong:
         return
-    kind = {UNREACHABLE: UnreachableError, RUNNING_ELSEWHERE: RunningElsewhereError}
-    lines = list(dict.fromkeys(line for finding in wrong for line in finding.lines))
+    kind = {UNREACHABLE: UnreachableError, RUNNING_ELSEWHERE: RunningElsewhereError, FAILED: UnforeseenError}
+    lines = _problems(line for finding in wrong for line in finding.lines)
     more = [f"and {len(lines) - MAX_PROBLEMS} problems more"] if len(lines) > MAX_PROBLEMS else []
     code = max(wrong, key=lambda finding: finding.code == BAD_INPUT).code
     raise kind.get(code, SweepError)("\n".join([*lines[:MAX_PROBLEMS], *more])) from wrong[0].error
+
+
+def _problems(lines: Iterable[str]) -> list[str]:
+    """Return each problem once, with the lines that belong to it, which begin with a space."""
+    found: list[str] = []
+    for line in lines:
+        if line.startswith(" ") and found:
+            found[-1] += f"\n{line}"
+        else:
+            found.append(line)
+    return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""Nothing that this process logs or prints carries a secret, whoever says it: libraries and a person's own code too."""
+"""What this process logs, or prints as text in one piece, carries no secret, whoever says it: libraries too."""
 
 import logging
 import sys

@@ -7,16 +7,17 @@ import urllib.error
 import urllib.request
 import warnings
 from pathlib import Path
+from urllib.parse import quote
 
 from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.limits import within
 from orchestrator.paths import sqlite_file, tracking_uri
 from orchestrator.redaction import bare, redacted
 
-ANSWER_S = 8.0
+ANSWER_S = 5.0
 """Seconds in which a server has to give a first sign of life."""
-USE_S = 40.0
-"""Seconds in which its store has to answer two questions."""
+USE_S = 12.0
+"""Seconds in which it has to answer two questions."""
 DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """Packages that go by another name than their module."""
 SETTINGS = {
@@ -90,29 +91,59 @@ def require_store(uri: str, name: str | None = None) -> None:
 
     try:
         require_answer(uri)
-        within(USE_S, ask)
+        if uri.startswith("http"):
+            within(USE_S, ask)
+        elif _is_there(uri):  # never given up: what MLflow may have to do to its own tables is done whole
+            ask()
     except ModuleNotFoundError as error:
         raise SweepError(
             f"--tracking-uri {redacted(uri)}: {error}; install the database's driver, as pip install "
             f"{DRIVERS.get(error.name or '', error.name)}"
         ) from error
+    except SweepError:
+        raise
     except Exception as error:
-        text = first_line(error)
-        if re.search(r"\b(401|403)\b|[Uu]nauthori[sz]ed|not authenticated|[Pp]ermission denied", str(error)):
-            advice = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-            raise UnreachableError(f"MLflow at {redacted(uri)} refuses us ({text}); {advice}") from error
-        if "out-of-date database schema" in str(error):
-            raise UnreachableError(
-                f"MLflow at {redacted(uri)}: the database is of another MLflow ({mlflow.__version__} is here); "
-                f"back it up, then: mlflow db upgrade {redacted(uri)}"
-            ) from error
-        advice = "start it, or leave out --tracking-uri" if uri.startswith("http") else "another --tracking-uri?"
-        raise UnreachableError(f"MLflow at {redacted(uri)} does not answer: {text}; {advice}") from error
+        raise _unusable(uri, error) from error
     if found and found[0].lifecycle_stage == "deleted":
         raise SweepError(
             f"MLflow at {redacted(uri)}: its experiment {name!r} was deleted; restore it (mlflow experiments restore "
             f"-x {found[0].experiment_id}), or --name NAME gives another name"
         )
+
+
+def _unusable(uri: str, error: Exception) -> UnreachableError:
+    """Return an error that says in one line why a store cannot be used, and what to do."""
+    text, at = first_line(error), f"MLflow at {redacted(uri)}"
+    if re.search(r"\b(401|403)\b|[Uu]nauthori[sz]ed|not authenticated|[Pp]ermission denied", str(error)):
+        advice = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        return UnreachableError(f"{at} refuses us ({text}); {advice}")
+    if "out-of-date database schema" in str(error):
+        return UnreachableError(
+            f"{at}: the database is of another MLflow ({mlflow.__version__} is here); back it up, then: mlflow db "
+            f"upgrade {redacted(uri)}"
+        )
+    advice = "start it, or leave out --tracking-uri" if uri.startswith("http") else "another --tracking-uri?"
+    return UnreachableError(f"{at} does not answer: {text}; {advice}")
+
+
+def _is_there(uri: str) -> bool:
+    """Return whether a database holds MLflow's tables; False where it holds none at all: they will be made.
+
+    Nothing is written. Raises SweepError where it is somebody else's.
+    """
+    file = sqlite_file(uri)
+    where = uri if file is None else f"sqlite:///file:{quote(str(file.absolute()))}?mode=ro&uri=true"
+    engine = sqlalchemy.create_engine(where)
+    try:
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+    if tables and not {"alembic_version", "experiments"} <= tables:
+        raise SweepError(
+            f"--tracking-uri {redacted(uri)}: is a database without MLflow's tables and with others "
+            f"({', '.join(sorted(tables)[:3])}); name one of MLflow, or an empty one"
+        )
+    return bool(tables)
 
 
 def require_tracking(uri: str | None, out: Path, name: str | None = None) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.errors import BAD_INPUT, FAILED, SweepError, is_unusable, unusable_line
+from orchestrator.errors import BAD_INPUT, FAILED, SweepError, is_unusable, unforeseen, unusable_line
 from orchestrator.guards import guard_logs, guarded_output
 
 STORED_MODEL = "NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder."
@@ -39,6 +39,7 @@ Settings = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Set a config field, as heads.dropout=0.5."),
 ]
 Name = Annotated[str | None, typer.Option(help="The sweep's name; the file's stem by default.")]
+New = Annotated[bool, typer.Option("--new", help="Put an earlier sweep of this name aside.")]
 Out = Annotated[str, typer.Option(help="Where results go.")]
 SweepTracking = Annotated[str | None, typer.Option(help="An MLflow server or database; OUT/mlflow.db by default.")]
 Address = Annotated[str | None, typer.Option(help="A Ray head, HOST:PORT or auto; a local Ray by default.")]
@@ -83,7 +84,7 @@ def one_line_errors(*, debug: bool, mendable: tuple[type[Exception], ...] = ()) 
             elif isinstance(error, ImportError):
                 lines, code = [f"{error}: the installation is broken; pip install -r requirements.lock again"], FAILED
             else:
-                lines, code = [f"{type(error).__name__}: {error}; --debug shows the traceback"], FAILED
+                lines, code = [unforeseen(error)], FAILED
             from orchestrator.console import say
 
             if debug:

@@ -160,8 +160,8 @@ def tracking_uri(out: Path) -> str:
 
 def sqlite_file(uri: str) -> Path | None:
     """Return the file that a database's URI names, None where it names a server."""
-    file = uri.removeprefix("sqlite:///")
-    return None if file == uri else Path(file)
+    named = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]*)(?:\?.*)?", uri)
+    return Path(named[1]) if named else None
 
 
 def artifact_root(out: Path) -> str:

@@ -139,8 +139,15 @@ def settle(path: Path, plan: Plan) -> Plan:
     A space's total may be raised or lowered, and data and encoder may lie elsewhere now; threads and resources
     stay as they were first settled.
     """
+    now = settled(path, plan)
+    if not path.exists() or now != read_plan(path):
+        write_json(path, now.to_dict())
+    return now
+
+
+def settled(path: Path, plan: Plan) -> Plan:
+    """Return the plan that `settle` would, and write nothing. Raises as it does."""
     if not path.exists():
-        write_json(path, plan.to_dict())
         return plan
     kept = read_plan(path)
     found = [line for name in _COMPARED for line in _differences(name, getattr(kept, name), getattr(plan, name))]
@@ -154,10 +161,7 @@ def settle(path: Path, plan: Plan) -> Plan:
             + "\n--new puts it aside and starts afresh, --name NAME gives this one another name"
         )
     total = plan.trials if kept.space_code else kept.trials
-    now = replace(kept, data=plan.data, encoder=plan.encoder, trials=total)
-    if now != kept:
-        write_json(path, now.to_dict())
-    return now
+    return replace(kept, data=plan.data, encoder=plan.encoder, trials=total)
 
 
 def read_plan(path: Path) -> Plan:

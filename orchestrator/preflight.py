@@ -22,7 +22,7 @@ from orchestrator.profiles import Profile, choose
 from orchestrator.ray_environment import named, open_to_all
 from orchestrator.redaction import redacted
 from orchestrator.request import Request
-from orchestrator.resources import find_machine, visible_gpus
+from orchestrator.resources import this_machine, visible_gpus
 from orchestrator.spec import load_sweep
 
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
@@ -41,6 +41,8 @@ def options(examined: Examined) -> list[str]:
 def folders(examined: Examined) -> list[str]:
     """Refuse a folder for results that cannot be used."""
     out = examined.paths.out
+    if not examined.request.out_is_known:
+        return []
     refuse(unusable(out, examined.paths.root))
     return [f"{out}: can be written, flushed, locked and renamed in; {size_text(free_bytes(out))} free"]
 
@@ -78,7 +80,7 @@ def sweep(examined: Examined) -> list[str]:
     except SweepError:
         if request.profile != "auto" or not gpus:
             raise
-        examined.machine = find_machine(None)  # torch has the last word on GPUs, and so on the profile
+        examined.machine = this_machine()  # torch has the last word on GPUs, and so on the profile
         if examined.machine.gpus:
             raise
         examined.inspected, examined.why = inspect_for(examined, 0)
@@ -88,8 +90,10 @@ def sweep(examined: Examined) -> list[str]:
 def disk(examined: Examined) -> list[str]:
     """Refuse a disk without the room that the sweep will take."""
     request, inspected, paths = examined.request, examined.inspected, examined.paths
-    if inspected is None or "folders" in examined.wrong or request.dry_run:  # which says what it would take
+    unknown = inspected is None or "folders" in examined.wrong or not request.out_is_known
+    if unknown or request.dry_run:  # which says what it would take
         return []
+    assert inspected is not None
     if paths.plan.exists() and not request.new:
         return []  # what it takes, it has taken in part
     found = inspected.loaded.sweep
@@ -97,7 +101,7 @@ def disk(examined: Examined) -> list[str]:
     parts = needs(
         inspected,
         trials=trials,
-        at_once=min(trials, request.concurrent or 1),
+        at_once=min(trials, examined.at_once or request.concurrent or 1),
         keep=request.keep_checkpoints,
         cache_limit=request.cache_bytes,
         cache=paths.prefix_cache,
@@ -142,7 +146,7 @@ def _options(request: Request, profile: Profile) -> Options:
 def _wrong_tracking(uri: str | None) -> list[str]:
     if uri is None:
         return []
-    at, scheme = f"--tracking-uri {redacted(uri)}", urlsplit(uri).scheme.partition("+")[0]
+    at, scheme = f"--tracking-uri {redacted(uri)}", uri.partition(":")[0].lower().partition("+")[0]
     if scheme not in STORES:
         return [f"{at}: expected http(s)://HOST:PORT, or a database as sqlite:///FILE or postgresql://HOST/NAME"]
     if scheme.startswith("http") and not _host_and_port(uri):
@@ -161,7 +165,8 @@ def _wrong_address(address: str | None) -> list[str]:
         return []
     meant = named(address)
     at = f"--address {redacted(address)}" + (f" (RAY_ADDRESS is {redacted(meant)})" if meant != address else "")
-    if meant != "auto" and not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", meant):
+    known = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})", meant)
+    if meant != "auto" and (known is None or not 0 < int(known[2]) < 2**16):
         return [f"{at}: expected HOST:PORT of ray start --head, or auto"]
     wrong = open_to_all(meant)
     return [f"{at}: {wrong}"] if wrong else []

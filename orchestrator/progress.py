@@ -97,9 +97,10 @@ class Progress:
                 self._configs[number] = shown(self._plan, event["config"])
             self._begun[number] = self._clock()
         elif kind in ("prefix", "step"):
+            self._notes.pop("waiting", None)
             return self._take_share(number, event)
         elif kind == "note":
-            known = event["about"] in self._notes  # every trial of a node meets the same
+            known = self._notes.get(event["about"]) == event["text"]  # every trial of a node meets the same
             self._notes[event["about"]] = event["text"]
             return not known
         elif kind == "epoch":

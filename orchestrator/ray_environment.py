@@ -31,6 +31,7 @@ The deduplicator's regex is what it leaves out: all that Ray would print of othe
 
 LONGEST_FOLDER = 107 - len("/ray/session_2026-11-26_12-00-00_123456_1234567/sockets/plasma_store.1")
 """Bytes: what the kernel allows a socket's path (man 7 unix), less what Ray puts below its folder."""
+TOKEN_BYTES = 32
 LOOPBACK = {"127.0.0.1", "localhost", "::1", "[::1]"}
 
 
@@ -41,7 +42,7 @@ def prepare(out: Path, address: str | None) -> None:
     """
     os.environ.update(QUIET)
     if address is not None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # 2.60 turns it half on by itself
+        os.environ["RAY_AUTH_MODE"] = "token" if _with_token() else "disabled"  # 2.60 turns it half on by itself
         return
     # Ray listens on all interfaces even locally, and whoever reaches it runs code: only we have the token. It keeps to
     # loopback where it holds this machine for one that cannot be part of a cluster; the name is of Windows and macOS.
@@ -64,13 +65,17 @@ def open_to_all(address: str) -> str | None:
     Of `auto` nothing is known before Ray has found it.
     """
     host = address.rpartition(":")[0]
-    if address == "auto" or host in LOOPBACK or os.environ.get("RAY_AUTH_MODE") == "token":
+    if address == "auto" or host in LOOPBACK or _with_token():
         return None
     return (
         "listens beyond this machine's loopback, and RAY_AUTH_MODE is not 'token': whoever "
         "reaches Ray runs code on every node; start it with a token, as ray_cluster.yaml does, and set "
         "RAY_AUTH_MODE=token (for a head on this machine: 127.0.0.1:PORT)"
     )
+
+
+def _with_token() -> bool:
+    return os.environ.get("RAY_AUTH_MODE", "").strip().lower() == "token"
 
 
 def _own_temporary_folder() -> Path:
@@ -104,22 +109,24 @@ def _own_token(out: Path) -> Path:
     found = token.lstat()
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise SweepError(
-            f"{token}: expected a file of yours that nobody else may read (mode 600), it has mode "
-            f"{stat.S_IMODE(found.st_mode):o} and owner {found.st_uid}; delete it, and a new token is made (where the "
-            "file system has no modes, name a folder elsewhere with --out)"
+            f"{token} has mode {stat.S_IMODE(found.st_mode):o} and owner {found.st_uid}; expected a file of yours that "
+            "nobody else may read (600); delete it, and a new token is made (where the file system has no modes, "
+            "name a folder elsewhere with --out)"
         )
+    if found.st_size < 2 * TOKEN_BYTES:
+        raise SweepError(f"{token} holds {found.st_size} bytes and no token; delete it, and a new token is made")
     return token
 
 
 def _make_token(token: Path) -> None:
-    """Write a token that is whole, on the disk, and the only one: of two sweeps that begin at once, one makes it."""
+    """Write a token that is whole and on the disk; of two sweeps that begin at once, one makes it."""
     handle, name = tempfile.mkstemp(prefix=".ray-token.", dir=token.parent)
     partial = Path(name)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32))
-        file.flush()
-        os.fsync(file.fileno())
     try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(TOKEN_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
         token.hardlink_to(partial)
     except FileExistsError:
         pass

@@ -1,14 +1,19 @@
 """What a sweep needs beyond its files, asked last: the machine or cluster, and MLflow. Loads torch, Ray or MLflow."""
 
+from typing import TYPE_CHECKING
+
 from orchestrator import ray_environment
-from orchestrator.errors import refuse
+from orchestrator.errors import SweepError, refuse
 from orchestrator.examination import Check, Examined
 from orchestrator.gpu_memory import too_large_for_the_gpu
 from orchestrator.paths import sqlite_file
-from orchestrator.preflight import inspect_for
+from orchestrator.preflight import disk, inspect_for
 from orchestrator.profiles import choose
 from orchestrator.redaction import redacted
-from orchestrator.resources import find_machine
+from orchestrator.resources import Machine, Share, find_machine, too_large
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Plan
 
 
 def machine(examined: Examined) -> list[str]:
@@ -45,15 +50,42 @@ def share(examined: Examined) -> list[str]:
     drafted = draft(examined.inspected, examined.machine)
     plan = drafted.plan
     if plan.gpus_per_trial:
-        refuse(too_large_for_the_gpu(examined.inspected, examined.machine.gpu_bytes))
+        own = int(examined.machine.gpu_bytes * min(1.0, plan.gpus_per_trial))  # those that share a GPU share its memory
+        refuse(too_large_for_the_gpu(examined.inspected, own))
     examined.drafted = drafted
-    at_once = concurrency(plan, examined.machine, examined.request.concurrent)
+    examined.at_once = at_once = concurrency(plan, examined.machine, examined.request.concurrent)
     return [f"{at_once} at once, each {plan.gpus_per_trial:g} GPUs and {plan.cpus_per_trial:g} cores"]
+
+
+def earlier(examined: Examined) -> list[str]:
+    """Refuse to go on with a sweep that is another one, lies damaged, or was settled for another machine or store."""
+    request, paths, drafted, machine = examined.request, examined.paths, examined.drafted, examined.machine
+    if drafted is None or machine is None or request.new or not request.out_is_known or not paths.plan.exists():
+        return []
+    from orchestrator.plan import settled
+    from orchestrator.study import require_sound
+    from orchestrator.tracking import require_same_store
+
+    plan = settled(paths.plan, drafted.plan)
+    require_same_store(paths, request.tracking_uri)
+    refuse_other_resources(plan, machine, request.cpus_per_trial)
+    require_sound(paths.root / "study.db")
+    return [f"{paths.root}: goes on"]
+
+
+def refuse_other_resources(plan: "Plan", machine: Machine, cpus_per_trial: float | None) -> None:
+    """Raise where the settled plan asks for more than there is, or the command line for another share."""
+    wrong = too_large(machine, Share(plan.cpus_per_trial, plan.gpus_per_trial, plan.threads))
+    if cpus_per_trial is not None and cpus_per_trial != plan.cpus_per_trial:
+        wrong.append(f"--cpus-per-trial {cpus_per_trial:g}: this sweep was settled with {plan.cpus_per_trial:g}")
+    if wrong:
+        raise SweepError("\n".join(wrong) + "\n--new puts the sweep aside and settles it for this machine")
 
 
 def tracking(examined: Examined) -> list[str]:
     """Ask MLflow's store, where there is one already."""
-    if "addresses" in examined.wrong:
+    out_is_wrong = "folders" in examined.wrong or not examined.request.out_is_known
+    if "addresses" in examined.wrong or (examined.request.tracking_uri is None and out_is_wrong):
         return []
     from orchestrator.mlflow_client import require_tracking
 
@@ -63,4 +95,11 @@ def tracking(examined: Examined) -> list[str]:
     return [f"{redacted(uri)}{' answers' if file is None or file.exists() else ', will be made'}"]
 
 
-SECOND_STAGE: tuple[Check, ...] = (("machine", machine), ("profile", profile), ("share", share), ("MLflow", tracking))
+SECOND_STAGE: tuple[Check, ...] = (
+    ("machine", machine),
+    ("profile", profile),
+    ("share", share),
+    ("room", disk),
+    ("earlier sweep", earlier),
+    ("MLflow", tracking),
+)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a person asks for; every field but the last is an option of `python -m orchestrator.sweep`."""
+    """What a person asks for; every field but the last two is an option of `python -m orchestrator.sweep`."""
 
     file: Path
     name: str
@@ -34,6 +34,8 @@ class Request:
     local: bool = False
     as_json: bool = False
     quiet: bool = False
+    out_is_known: bool = True
+    """Whether `out` is what was asked for; what was asked for may be impossible."""
     problems: tuple[str, ...] = ()
     """What is wrong with the options as they are written: the first check tells it."""
 

@@ -30,9 +30,9 @@ class Machine:
     """Memory of the smallest GPU; 0 where it is not known."""
 
     @property
-    def cpus(self) -> int:
+    def cpus(self) -> float:
         """Return the cores of all nodes."""
-        return int(sum(node.cpus for node in self.nodes))
+        return sum(node.cpus for node in self.nodes)
 
     @property
     def gpus(self) -> float:
@@ -59,6 +59,11 @@ def find_machine(address: str | None) -> Machine:
         from orchestrator import runner
 
         return runner.connect(address)
+    return this_machine()
+
+
+def this_machine() -> Machine:
+    """Return this machine. Imports torch."""
     import torch
 
     cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()

@@ -17,14 +17,17 @@ from pathlib import Path
 
 import ray
 from ray import tune
+from ray._private import services
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
 from orchestrator.driver import Driver
-from orchestrator.errors import FAILED, UNREACHABLE, UnreachableError
+from orchestrator.errors import FAILED, UNREACHABLE, SweepError, UnreachableError
 from orchestrator.failures import Failure
+from orchestrator.limits import within
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.processes import guardian
+from orchestrator.ray_environment import open_to_all
 from orchestrator.redaction import redacted
 from orchestrator.resources import Machine, Node, Share
 from orchestrator.scheduler import StudyScheduler
@@ -34,17 +37,17 @@ from orchestrator.trial import Execution
 from orchestrator.trial_files import STARTED, write_end
 from orchestrator.worker import SweepTrial
 
-CONNECT_TIMEOUT_S = 20
-GREETING_S = 10
+CONNECT_TIMEOUT_S = 8
+GREETING_S = 5
 SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 """An empty frame of this kind."""
-ANSWER_S = 35
+ANSWER_S = 25
 """Seconds in which a head has to let us in, once it listens."""
 DRIVER_REPORT_S = 0.05
 """Seconds between two reports of all trials together: each costs the driver some 5 ms."""
 SILENCE_S = 10.0
 """Seconds that a process is given, beyond what its own watchdog waits, before the driver gives it up."""
-BEGIN_S = 45.0
+BEGIN_S = 30.0
 """Seconds in which some trial's process has to begin; after that a person is told what is waited for."""
 WATCH_S, PAUSE_S = 0.5, 5.0
 """How often silence is looked for; a look that comes so late says that this process stood still itself."""
@@ -59,7 +62,7 @@ def cluster(address: str | None, machine: Machine) -> Iterator[None]:
                 # An explicit "local", or Ray joins whatever cluster it finds on the machine.
                 ray.init(
                     address="local",
-                    num_cpus=machine.cpus,
+                    num_cpus=int(machine.cpus),
                     num_gpus=int(machine.gpus),
                     include_dashboard=False,
                     log_to_driver=False,
@@ -74,29 +77,47 @@ def cluster(address: str | None, machine: Machine) -> Iterator[None]:
 
 
 def connect(address: str) -> Machine:
-    """Connect to a Ray head and return what its cluster has. Raises UnreachableError."""
-    host, _, port = address.rpartition(":")
-    if address != "auto":
-        try:
-            with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S) as connection:
-                _greet(connection, address)
-        except (OSError, ValueError) as error:
-            raise UnreachableError(
-                f"no Ray head at {address} ({error}); expected HOST:PORT of ray start --head"
-            ) from error
+    """Connect to a Ray head and return what its cluster has. Raises UnreachableError.
+
+    Raises SweepError where `auto` finds a head of another machine that takes everybody's code.
+    """
+    meant = _found() if address == "auto" else address
+    host, _, port = meant.rpartition(":")
+    try:
+        within(CONNECT_TIMEOUT_S + GREETING_S, lambda: _knock(host.strip("[]"), int(port), meant))
+    except (OSError, ValueError) as error:
+        raise UnreachableError(f"no Ray head at {meant} ({error}); expected HOST:PORT of ray start --head") from error
     if not ray.is_initialized():
         # It waits in C++ for whoever listens there and is no head: no exception ends that.
         said = f"error: Ray at {address} has not answered for {ANSWER_S} s; is it ray start --head that listens there?"
         deadline = threading.Timer(ANSWER_S, leave, (UNREACHABLE, said))
         deadline.start()
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=meant, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             said = redacted(" ".join(str(error).split()))[:500]  # cut after that: half a secret is not known for one
             raise UnreachableError(f"Ray at {address} refused: {said}") from error
         finally:
             deadline.cancel()
     return Machine(_nodes(), f"Ray at {address}")
+
+
+def _found() -> str:
+    """Return the address that Ray finds for `auto`: of the head, or the node, that this machine started last."""
+    try:
+        meant = str(services.canonicalize_bootstrap_address_or_die("auto"))
+    except Exception as error:
+        said = redacted(" ".join(str(error).split()))[:300]
+        raise UnreachableError(f"no Ray runs on this machine ({said}); --address HOST:PORT names one") from error
+    own = meant.rpartition(":")[0] == services.get_node_ip_address()
+    if not own and (wrong := open_to_all(meant)):
+        raise SweepError(f"--address auto (this machine is a node of {meant}): {wrong}")
+    return meant
+
+
+def _knock(host: str, port: int, address: str) -> None:
+    with socket.create_connection((host, port), CONNECT_TIMEOUT_S) as connection:
+        _greet(connection, address)
 
 
 def _nodes() -> list[Node]:
@@ -172,15 +193,17 @@ def _stop_tune() -> None:
     os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def _wanted(share: Share) -> str:
-    """Return what a trial needs, and what of that is free."""
-    free, there = ray.available_resources(), ray.cluster_resources()
-    parts = [
-        f"{free.get(name, 0):g} of {there.get(name, 0):g} {name}s are free, a trial needs {each:g} on one node"
-        for name, each in (("GPU", share.gpus), ("CPU", share.cpus))
-        if each
-    ]
-    return f"no trial has begun in {BEGIN_S:.0f} s: {'; '.join(parts)}; they begin as soon as that is free"
+def _tell_what_is_wanted(driver: Driver, share: Share) -> None:
+    """Say what a trial needs, and what of that is free."""
+    with suppress(Exception):  # a word to a person, and no more
+        free, there = ray.available_resources(), ray.cluster_resources()
+        parts = [
+            f"{free.get(name, 0):g} of {there.get(name, 0):g} {name}s are free, a trial needs {each:g} on one node"
+            for name, each in (("GPU", share.gpus), ("CPU", share.cpus))
+            if each
+        ]
+        waits = "they begin as soon as that is free, or once processes that have it have loaded"
+        driver.waiting(f"no trial has begun in {BEGIN_S:.0f} s: {'; '.join(parts)}; {waits}")
 
 
 def _watch(
@@ -208,7 +231,8 @@ def _watch(
             began = time.monotonic()
         elif began is not None and time.monotonic() - began > BEGIN_S:
             began = None  # told once
-            driver.waiting(_wanted(share))
+            asking = threading.Thread(target=_tell_what_is_wanted, args=(driver, share), daemon=True)
+            asking.start()  # Ray may be the one that does not answer
 
 
 def kill_attempt(attempt: Path) -> None:

@@ -19,7 +19,6 @@ from orchestrator import errors, ray_environment, show
 from orchestrator.console import console as console_for
 from orchestrator.console import say
 from orchestrator.driver import Driver
-from orchestrator.errors import SweepError
 from orchestrator.examination import Examined, examine, require
 from orchestrator.folders import private_files
 from orchestrator.hold import hold
@@ -29,10 +28,10 @@ from orchestrator.mlflow_client import first_line
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, concurrency, settle
 from orchestrator.progress import Progress, mode_for
-from orchestrator.readiness import SECOND_STAGE, tracking
+from orchestrator.readiness import SECOND_STAGE, refuse_other_resources, tracking
 from orchestrator.redaction import redacted
 from orchestrator.request import Request
-from orchestrator.resources import Machine, Share, too_large
+from orchestrator.resources import Machine
 from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
 from orchestrator.spec import LoadedSweep
@@ -129,7 +128,7 @@ def _drive(command: Command) -> int:
         _put_aside(paths)
     plan = settle(paths.plan, drafted.plan)
     require_same_store(paths, request.tracking_uri)
-    _refuse_other_resources(plan, command.machine, request.cpus_per_trial)
+    refuse_other_resources(plan, command.machine, request.cpus_per_trial)
     keep_encoder(drafted.encoder, paths.encoders)
     notes = _concerns(paths, drafted)
     study = TrialStudy(paths.study_uri, plan, command.loaded.sweep.space)
@@ -250,15 +249,6 @@ def _finish(sweep: OpenSweep) -> int:
         say(f"error: MLflow is not up to date ({trouble}); the same command brings it up to date", to=sys.stderr)
         return errors.UNREACHABLE
     return errors.TRIALS_FAILED if "failed" in study.ended().values() else errors.DONE
-
-
-def _refuse_other_resources(plan: Plan, machine: Machine, cpus_per_trial: float | None) -> None:
-    """Raise where the settled plan asks for more than there is, or the command line for another share."""
-    wrong = too_large(machine, Share(plan.cpus_per_trial, plan.gpus_per_trial, plan.threads))
-    if cpus_per_trial is not None and cpus_per_trial != plan.cpus_per_trial:
-        wrong.append(f"--cpus-per-trial {cpus_per_trial:g}: this sweep was settled with {plan.cpus_per_trial:g}")
-    if wrong:
-        raise SweepError("\n".join(wrong) + "\n--new puts the sweep aside and settles it for this machine")
 
 
 def _attempt(action: Callable[[], object]) -> str | None:

@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import warnings
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +72,11 @@ class TrialStudy:
             _use_write_ahead_log(file)
         self._halving = Halving(**plan.early_stopping) if plan.early_stopping else None
         reach("study: open")
-        self._storage = RDBStorage(uri, engine_kwargs={"connect_args": {"timeout": 60}} if "sqlite" in uri else None)
+        try:
+            self._storage = RDBStorage(uri, engine_kwargs={"connect_args": {"timeout": 60}} if file else None)
+        except RuntimeError as error:  # of another version's tables
+            said = " ".join(str(error).split())
+            raise SweepError(f"{file or redacted(uri)}: {said}; --new starts the sweep afresh") from error
         self._study = optuna.create_study(
             study_name=plan.name,
             storage=self._storage,
@@ -273,14 +278,22 @@ def _choice(value: Any) -> Any:
 
 
 def _use_write_ahead_log(path: Path) -> None:
-    """Let readers and the writer work at once; SQLite keeps this in the file. Its sync mode is FULL by default.
-
-    Raises SweepError where the file is no database, or a damaged one.
-    """
+    """Let readers and the writer work at once; SQLite keeps this in the file. Its sync mode is FULL by default."""
     make_folder(path.parent)
+    require_sound(path)
+    with closing(sqlite3.connect(path, timeout=60)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def require_sound(path: Path) -> None:
+    """Raise SweepError where a file is there that is no database, or a damaged one. Changes nothing in it."""
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise SweepError(f"{path}: is no file; expected the study's database; move it away")
     try:
-        with sqlite3.connect(path, timeout=60) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+        with closing(sqlite3.connect(path, timeout=60)) as connection:
+            connection.execute("PRAGMA query_only=ON")
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError:
         raise  # busy, or the disk: no word on what is in it

@@ -28,7 +28,7 @@ def sweep(
     max_dev_examples: options.MaxDevExamples = None,
     set_: options.Settings = None,
     name: options.Name = None,
-    new: Annotated[bool, typer.Option("--new", help="Put an earlier sweep of this name aside.")] = False,
+    new: options.New = False,
     out: options.Out = "runs",
     tracking_uri: options.SweepTracking = None,
     address: options.Address = None,

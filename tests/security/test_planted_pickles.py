@@ -501,7 +501,8 @@ def test_a_run_folder_that_anybody_may_write_to_is_refused(given, tmp_path, fold
 
     assert result.exit_code == 2
     assert errors(result) == (
-        f"error: {tmp_path / folder}: anybody may write to it (mode 777); chmod o-w {tmp_path / folder}"
+        f"error: {tmp_path / folder}: anybody may write to it (mode 777); chmod o-w {tmp_path / folder}, or where the "
+        "file system has no modes, name a folder elsewhere with --out"
     )
 
 
