@@ -146,6 +146,10 @@ def unknown_field(path: str) -> str:
     return f"unknown field {path!r}{hint}; the fields are {', '.join(allowed)}"
 
 
+SHOWN_LIMIT = 200
+"""Characters of a value that an error shows."""
+
+
 def explain(error: ValidationError) -> list[str]:
     """Return one line for each problem that pydantic found, in this project's words."""
     lines = []
@@ -155,7 +159,9 @@ def explain(error: ValidationError) -> list[str]:
             lines.append(unknown_field(path))
         else:
             path = path.removesuffix(".literal['all']")
-            lines.append(f"{path} is {problem['input']!r}: {problem['msg'].lower()}")
+            given = repr(problem["input"])
+            shown = given if len(given) <= SHOWN_LIMIT else f"{given[:SHOWN_LIMIT]}…"
+            lines.append(f"{path} is {shown}: {problem['msg'].lower()}")
     return list(dict.fromkeys(lines))
 
 

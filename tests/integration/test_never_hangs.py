@@ -2,10 +2,12 @@
 
 import contextlib
 import http.server
+import os
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -35,11 +37,14 @@ def line_of(folder, encoder, data):
     return [*line, "--out", str(folder / "runs"), "--profile", "laptop", "--set", "max_tokens=32"]
 
 
-def sweep(folder, encoder, data, *arguments):
+def sweep(folder, encoder, data, *arguments, environment=None):
     """Run the command as a process; return its exit code, its error lines, and the seconds it took."""
     line = [sys.executable, "-m", "orchestrator.sweep", *line_of(folder, encoder, data), *arguments]
     started = time.monotonic()
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False)
+    done = subprocess.run(
+        line, cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False,
+        env=os.environ | (environment or {}),
+    )  # fmt: skip
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (folder / "runs").exists()
@@ -168,6 +173,30 @@ def test_a_database_whose_driver_is_not_installed_is_one_line(tiny_encoder, tiny
     assert (code, len(lines)) == (2, 1)
     assert lines[0].endswith("No module named 'pymssql'; install the database's driver, as pip install pymssql")
     assert "hunter22" not in lines[0]
+    assert seconds < PATIENCE_S
+
+
+def test_a_head_and_an_mlflow_that_never_answer_are_a_line_each_within_a_minute(tiny_encoder, tiny_data, tmp_path):
+    """What each may take adds up to less."""
+    with black_hole() as head, trickling() as mlflow:
+        addresses = ["--address", f"127.0.0.1:{head}", "--tracking-uri", f"http://127.0.0.1:{mlflow}"]
+        code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, *addresses)
+
+    assert (code, len(lines)) == (4, 2)
+    assert seconds < PATIENCE_S
+
+
+def test_a_node_of_an_open_head_elsewhere_does_not_join_it_by_auto(tiny_encoder, tiny_data, tmp_path):
+    """Ray notes in a file which head a machine's node was started for; --address auto would join that."""
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as folder:
+        noted = Path(folder) / "ray" / "ray_current_cluster"
+        noted.parent.mkdir()
+        noted.write_text("192.0.2.7:6379", encoding="utf-8")
+        environment = {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "disabled"}
+        code, lines, seconds = sweep(tmp_path, tiny_encoder, tiny_data, "--address", "auto", environment=environment)
+
+    assert (code, len(lines)) == (2, 1)
+    assert "this machine is a node of 192.0.2.7:6379): listens beyond this machine's loopback" in lines[0]
     assert seconds < PATIENCE_S
 
 

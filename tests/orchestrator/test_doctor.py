@@ -1,6 +1,8 @@
 """The doctor: a sweep's checks as a list, each told whatever another found."""
 
+import contextlib
 import socket
+import sqlite3
 
 import pytest
 from typer.testing import CliRunner
@@ -102,3 +104,63 @@ def test_what_a_search_space_prints_carries_no_secret(examine, monkeypatch):
     assert code == 0
     assert "q7x-doctor-secret" not in output
     assert "***" in output
+
+
+def test_a_sweep_that_cannot_be_gone_on_with_is_told(examine, tmp_path):
+    """Its plan lies damaged: the sweep would refuse, and so the doctor says so; --new would put it aside."""
+    folder = tmp_path / "results" / "given"
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_text("{", encoding="utf-8")
+
+    code, found, _ = examine("--out", tmp_path / "results")
+
+    assert code == 2
+    assert "no readable plan" in found["earlier sweep"]
+    assert examine("--out", tmp_path / "results", "--new")[0] == 0
+    assert [path.name for path in folder.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize("kind", ["empty", "of somebody else"])
+def test_a_database_is_looked_at_and_not_written_to(examine, tmp_path, kind):
+    """MLflow would make two hundred tables in either."""
+    path = tmp_path / "store.db"
+    with contextlib.closing(sqlite3.connect(path)) as store, store:
+        if kind == "of somebody else":
+            store.execute("CREATE TABLE accounts (name TEXT)")
+    before = path.read_bytes()
+
+    code, found, _ = examine("--tracking-uri", f"sqlite:///{path}")
+
+    assert path.read_bytes() == before
+    if kind == "empty":
+        assert code == 0
+    else:
+        assert code == 2
+        assert "is a database without MLflow's tables and with others (accounts)" in found["MLflow"]
+
+
+def test_a_folder_that_is_no_folder_is_not_looked_into(examine):
+    """Nothing is said, or asked, of another one in its place."""
+    code, found, output = examine("--out", "")
+
+    assert code == 2
+    assert found["options"].startswith("FAIL")
+    assert not {"folders", "MLflow"} & set(found)
+    assert "mlflow.db" not in output
+
+
+def test_what_nobody_foresaw_hides_nothing(examine, monkeypatch, tmp_path):
+    """An error of our own in one check is told beside what the others found; wrong input decides the exit code."""
+    from orchestrator import preflight
+
+    def broken(_):
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(preflight, "load_sweep", broken)
+
+    code, found, output = examine("--data", tmp_path / "nowhere")
+
+    assert code == 2
+    assert found["search space"] == "FAIL search space   ZeroDivisionError: planted; --debug shows the traceback"
+    assert "no such data folder" in found["sweep"]
+    assert "Traceback" not in output
