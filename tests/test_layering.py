@@ -16,7 +16,8 @@ DOORS = {
 ONLY_FOR_TYPES = {("optuna", "spec.py")}
 """Imported under TYPE_CHECKING alone: a search space is read without it."""
 CLOSED = {
-    "model": {"ray", "optuna", "mlflow", "orchestrator", "search_spaces", "transformers"},
+    "model": {"ray", "optuna", "mlflow", "evidence", "orchestrator", "search_spaces", "transformers"},
+    "evidence": {"torch", "ray", "optuna", "mlflow", "orchestrator", "search_spaces", "transformers"},
     "orchestrator": {"transformers", "search_spaces"},
     "search_spaces": {"ray", "mlflow", "transformers"},
 }
@@ -131,6 +132,7 @@ def planted(tmp_path):
     """Return a function that writes a small repository with one file changed and gives its root."""
     clean = {
         "model/config.py": "import json\nimport torch\n",
+        "evidence/scores.py": "import numpy\nfrom model.tasks import Task\n",
         "orchestrator/__init__.py": "",
         "orchestrator/sweep.py": "import typer\ndef main():\n    import torch\n",
         "orchestrator/runner.py": "import ray\nfrom ray import tune\n",
@@ -165,6 +167,13 @@ def test_the_preflight_imports_nothing_heavy():
     assert heavy_at_start(ROOT, Path("orchestrator/preflight.py")) == []
 
 
+def test_the_statistics_import_nothing_heavy():
+    """What reads a leaderboard's evidence starts at once: no file of evidence/ leads to torch."""
+    files = [path.relative_to(ROOT) for path in files_of(ROOT, "evidence")]
+
+    assert [chain for file in files for chain in heavy_at_start(ROOT, file)] == []
+
+
 def test_every_door_is_a_file_that_stands():
     """A file that was renamed leaves no permission behind."""
     assert [file for files in DOORS.values() for file in files if not (ROOT / "orchestrator" / file).is_file()] == []
@@ -193,6 +202,9 @@ def test_a_clean_repository_has_no_violations(planted):
             "optuna",
         ),
         ("model/inner.py", "import json, transformers", "transformers"),
+        ("model/config.py", "from evidence.scores import scores", "evidence.scores"),
+        ("evidence/scores.py", "def f():\n    import torch", "torch"),
+        ("evidence/scores.py", "from orchestrator.paths import SweepPaths", "orchestrator.paths"),
         ("orchestrator/tracking.py", "import ray", "ray"),
         ("orchestrator/runner.py", "def f():\n    import optuna", "optuna"),
         ("orchestrator/study.py", "import mlflow", "mlflow"),

@@ -1,0 +1,99 @@
+"""Sweeps whose truth is known: models that err alike on hard examples, seeds, epochs, and the best epoch kept.
+
+An example is hard for all models, a little harder for one config, one seed and one epoch than for the next: normal
+parts of a latent difficulty, in the shares of `SHARES`. A model answers what is easier than its threshold, which is set
+so that its accuracy over all possible examples is a given number; Pearson's r likewise by the share of label in the
+value. In shapes: N examples, C configs, S seeds, E epochs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from evidence.scores import Answers, Array
+from model.tasks import TASKS
+
+EXAMPLES = {"sentiment": 1101, "paraphrase": 20_215, "similarity": 863}
+BASE = {"sentiment": 0.48, "paraphrase": 0.77, "similarity": 0.80}
+"""True metrics of a config that nothing was planted in; the study's baseline."""
+SHARES = {
+    "sentiment": (0.86, 0.07, 0.045, 0.025),
+    "paraphrase": (0.94, 0.03, 0.02, 0.01),
+    "similarity": (0.70, 0.15, 0.10, 0.05),
+}
+"""Variance of the difficulty that all models share, that a config, a seed and an epoch adds: sums to 1."""
+SEED_SD = {"sentiment": 0.010, "paraphrase": 0.003, "similarity": 0.004}
+"""Of the true metric between seeds of a config: 0.0036 in the overall score."""
+EPOCH_SD = {"sentiment": 0.005, "paraphrase": 0.002, "similarity": 0.002}
+"""Of the true metric between the late epochs of a trial, of which the best by dev score is kept."""
+GAIN = {"sentiment": 1.5, "paraphrase": 0.9, "similarity": 1.2}
+"""By how much a planted gain of 1 in the overall score lifts each metric (r counts by half)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthetic:
+    """A sweep as a lab would have it, with what no lab knows."""
+
+    answers: list[Answers]
+    """Best epochs' predictions; column c * S + s is seed s of config c."""
+    truth_CS: Array
+    """Overall score over all possible examples of the very model that was kept."""
+    config_C: Array
+    """Overall score of the config, over all seeds, at any one epoch."""
+
+
+def synthetic(
+    gains_C: Array, seeds: int, epochs: int, rng: np.random.Generator, *, uneven: float = 0.0, seed_factor: float = 1.0
+) -> Synthetic:
+    """Return a sweep with a planted gain of each config's overall score; config 0 is the baseline.
+
+    `uneven` is the log standard deviation of the configs' own seed noise, which the method takes for equal.
+    """
+    shape = (len(gains_C), seeds, epochs)
+    seed_sd_C11 = np.exp(uneven * rng.standard_normal((shape[0], 1, 1)))
+    seed_sd_C11 /= np.exp(uneven**2)  # the mean variance as it was
+    labels: Mapping[str, Array] = {
+        "sentiment": np.ones(EXAMPLES["sentiment"]),
+        "paraphrase": np.ones(EXAMPLES["paraphrase"]),
+        "similarity": rng.uniform(-(3**0.5), 3**0.5, EXAMPLES["similarity"]),
+    }
+    answered: dict[str, NDArray[np.float32 | np.bool_]] = {}
+    truth_CSE, dev_CSE = np.zeros(shape), np.zeros(shape)
+    for name, count in EXAMPLES.items():
+        metric_CSE = (
+            BASE[name]
+            + GAIN[name] * gains_C[:, None, None]
+            + SEED_SD[name] * seed_factor * seed_sd_C11 * rng.standard_normal((*shape[:2], 1))
+            + EPOCH_SD[name] * rng.standard_normal(shape)
+        )
+        difficulty_NCSE = np.zeros((count, 1, 1, 1), dtype=np.float32)
+        for share, axes in zip(SHARES[name], ((1, 1, 1), (shape[0], 1, 1), (*shape[:2], 1), shape), strict=True):
+            part = rng.standard_normal((count, *axes), dtype=np.float32)
+            part *= np.float32(share**0.5)
+            part += difficulty_NCSE
+            difficulty_NCSE = part
+        if TASKS[name].metric == "accuracy":
+            answered[name] = difficulty_NCSE < stats.norm.ppf(metric_CSE).astype(np.float32)
+            unit_CSE = np.count_nonzero(answered[name], axis=0) / count
+        else:
+            difficulty_NCSE *= np.sqrt(1 - metric_CSE**2).astype(np.float32)
+            difficulty_NCSE += labels[name].astype(np.float32)[:, None, None, None] * metric_CSE.astype(np.float32)
+            answered[name] = difficulty_NCSE
+            unit_CSE = _answers(name, labels[name], difficulty_NCSE.reshape(count, -1)).unit_scores_T().reshape(shape)
+        truth_CSE += ((metric_CSE + 1) / 2 if TASKS[name].metric == "pearson" else metric_CSE) / len(EXAMPLES)
+        dev_CSE += unit_CSE
+
+    best_CS = dev_CSE.argmax(axis=2)
+    kept = np.arange(shape[0] * seeds) * epochs + best_CS.ravel()
+    return Synthetic(
+        answers=[_answers(name, labels[name], v.reshape(len(v), -1)[:, kept]) for name, v in answered.items()],
+        truth_CS=np.take_along_axis(truth_CSE, best_CS[:, :, None], axis=2)[:, :, 0],
+        config_C=sum(((BASE[n] + 1) / 2 if TASKS[n].metric == "pearson" else BASE[n]) for n in EXAMPLES) / 3 + gains_C,
+    )
+
+
+def _answers(name: str, labels_N: Array, values_NT: NDArray[np.float32 | np.bool_]) -> Answers:
+    return Answers(task=TASKS[name], labels_N=labels_N, predictions_NT=values_NT.astype(np.float64))
