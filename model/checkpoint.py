@@ -4,6 +4,8 @@ A best-dev checkpoint holds the trained tensors alone; the frozen ones are the e
 A resumable one holds the optimizer's moments too. Each is a folder, whole or absent.
 """
 
+import hashlib
+import io
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -215,6 +217,20 @@ def predictions_table(data: Sequence[TaskData], evaluation: Evaluation) -> pa.Ta
         columns["prediction"] += labels_from(entry.task, outputs).tolist()
         columns["outputs"] += list(outputs.astype(np.float32))
     return pa.table(columns, schema=_PREDICTIONS_SCHEMA)
+
+
+def read_predictions(folder: Path) -> pa.Table:
+    """Return the table that lies in a best-dev checkpoint, also in one whose weights were released.
+
+    Raises DamagedFileError where it is missing or changed; the weights are not looked at.
+    """
+    said = open_checkpoint(folder, contents=False).manifest["files"].get(PREDICTIONS)
+    if said is None:
+        raise DamagedFileError(f"{folder}: holds no {PREDICTIONS}")
+    content = (folder / PREDICTIONS).read_bytes()
+    if hashlib.sha256(content).hexdigest() != said["sha256"]:
+        raise DamagedFileError(f"{folder / PREDICTIONS}: differs from its sha256; the file was changed")
+    return pq.read_table(io.BytesIO(content), schema=_PREDICTIONS_SCHEMA)
 
 
 _PREDICTIONS_SCHEMA = pa.schema(

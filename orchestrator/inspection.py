@@ -1,7 +1,7 @@
 """What a search space and a command line mean, checked without torch, Ray or MLflow: all that is wrong, at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ class Inspected:
     loaded: LoadedSweep
     options: Options
     configs: list[TrialConfig]
-    """The list, or points of the space."""
+    """The list, each config once a seed, or points of the space."""
     baseline: TrialConfig
     varies: list[str]
     settings: dict[str, Any]
@@ -91,7 +91,7 @@ def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
         found += _impossible(everything, [*meant.called, "baseline"], encoder, loaded)
     if options.trials is not None and loaded.sweep.configs:
         found.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
-    total = len(loaded.sweep.configs) or options.trials or loaded.sweep.trials
+    total = (len(loaded.sweep.configs) or options.trials or loaded.sweep.trials) * loaded.sweep.seeds
     if total > MOST_TRIALS:
         found.append(
             f"{loaded.path}:{loaded.line}: {total:,} trials, at most {MOST_TRIALS:,} are one sweep; a space with "
@@ -198,7 +198,14 @@ def _configs(loaded: LoadedSweep, options: Options, problems: list[str]) -> _Con
         configs, baseline = [with_settings(config, settings) for config in raw], with_settings(baseline, settings)
     except ConfigError as error:
         problems += _wrong_settings(sweep.baseline, settings) or [str(error)]
+    if sweep.configs:
+        configs, called = _each_seed(configs, sweep.seeds), called * sweep.seeds
     return _Configs(configs=configs, baseline=baseline, varies=varies, settings=settings, called=called)
+
+
+def _each_seed(configs: Sequence[TrialConfig], seeds: int) -> list[TrialConfig]:
+    """Return all configs with their own seed, then all with the next: a sweep that is stopped has seen every config."""
+    return [replace(config, seed=config.seed + more) for more in range(seeds) for config in configs]
 
 
 def _wrong_settings(config: TrialConfig, settings: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,10 @@
 """The leaderboard: the trials of a sweep by rank, as plain values."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
 
 from model.config import config_to_dict
 from model.files import write_json
@@ -10,6 +12,17 @@ from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.study import TrialStudy
 from orchestrator.trial_files import history, read_verdict
+
+if TYPE_CHECKING:
+    from orchestrator.judgement import Judgement
+
+RANKED = ("completed", "pruned")
+"""States of trials that have a score to show."""
+JUDGED = (
+    "ci_low", "ci_high", "difference", "difference_low", "difference_high", "p", "verdict", "expected",
+    "p_beats_baseline",
+)  # fmt: skip
+"""Columns of a row that a judgement gives."""
 
 
 @dataclass(frozen=True)
@@ -60,34 +73,84 @@ def read_trials(study: TrialStudy, paths: SweepPaths, known: dict[int, TrialReco
     return records
 
 
+@dataclass(frozen=True)
+class Group:
+    """The trials of one config: the repeats on other seeds where the sweep has them, and equal configs."""
+
+    key: str
+    trials: Sequence[TrialRecord]
+    """By number."""
+    is_baseline: bool
+
+    @property
+    def completed(self) -> list[TrialRecord]:
+        """Return those that were trained to their end, one a seed: an equal one brings no news."""
+        whole = {t.config["seed"]: t for t in reversed(self.trials) if t.state == "completed" and t.best}
+        return sorted(whole.values(), key=lambda trial: trial.number)
+
+    @property
+    def shown(self) -> TrialRecord:
+        """Return the trial that stands for the config: the first that completed, else the first."""
+        return next(iter(self.completed), self.trials[0])
+
+    @property
+    def scores(self) -> list[float]:
+        """Return the best dev scores of the completed trials."""
+        return [_best(trial)["dev_score"] for trial in self.completed]
+
+
+def groups(plan: Plan, trials: Sequence[TrialRecord]) -> list[Group]:
+    """Return the trials by config, in the order of their first ones."""
+    found: dict[str, list[TrialRecord]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        found.setdefault(_key(trial.config, plan.seeds), []).append(trial)
+    baseline = _key(plan.baseline, plan.seeds)
+    return [Group(key, members, key == baseline) for key, members in found.items()]
+
+
+def _key(config: Mapping[str, Any], seeds: int) -> str:
+    """Return what trials of one config share: all of it, without the seed where the sweep repeats each config."""
+    return json.dumps({name: value for name, value in config.items() if seeds == 1 or name != "seed"}, sort_keys=True)
+
+
 def leaderboard(
-    plan: Plan, paths: SweepPaths, trials: Sequence[TrialRecord], runs: Mapping[int, str] | None = None
+    plan: Plan,
+    paths: SweepPaths,
+    trials: Sequence[TrialRecord],
+    runs: Mapping[int, str] | None = None,
+    judgement: "Judgement | None" = None,
 ) -> dict[str, Any]:
-    """Return the leaderboard of a sweep; `runs` names the trials' MLflow runs.
+    """Return the leaderboard of a sweep: a row a config, and the trials behind them; `runs` are the trials' in MLflow.
 
     Equal runs give equal values but for train_seconds, checkpoint and mlflow_run. A function of the trials,
-    whatever order they ended in.
+    whatever order they ended in. Without a judgement its columns are None.
     """
     trials = sorted(trials, key=lambda trial: trial.number)
+    configs = groups(plan, trials)
     ranked = sorted(
-        (trial for trial in trials if trial.state == "completed" and trial.best),
-        key=lambda trial: (-_best(trial)["dev_score"], trial.number),
+        (group for group in configs if group.completed), key=lambda group: (-mean(group.scores), group.shown.number)
     )
     # A pruned trial has a score, but of fewer epochs: it comes after those that were trained to their end, unranked.
-    pruned = sorted((t for t in trials if t.state == "pruned"), key=lambda t: (-_best(t)["dev_score"], t.number))
-    others = [trial for trial in trials if trial not in ranked and trial.state != "pruned"]
-    top = _best(ranked[0])["dev_score"] if ranked else None
+    rest = [group for group in configs if not group.completed]
+    pruned = sorted(
+        (group for group in rest if group.shown.state == "pruned"),
+        key=lambda group: (-_best(group.shown)["dev_score"], group.shown.number),
+    )
+    top = mean(ranked[0].scores) if ranked else None
+    order = [
+        *enumerate(ranked, start=1),
+        *((None, group) for group in (*pruned, *(g for g in rest if g not in pruned))),
+    ]
     return {
         "sweep": plan.name,
         "question": plan.question,
         "objective": "dev_score",
-        "baseline": next((t.number for t in trials if t.config == plan.baseline), None),
+        "baseline": next((group.shown.number for group in configs if group.is_baseline), None),
         "varies": plan.varies,
-        "rows": [
-            *(_row(paths, trial, rank, top, runs or {}) for rank, trial in enumerate(ranked, start=1)),
-            *(_row(paths, trial, None, top, runs or {}) for trial in pruned),
-            *(_row(paths, trial, None, None, runs or {}) for trial in others),
-        ],
+        "seeds": plan.seeds,
+        "seed_sd": judgement.seed_sd if judgement else None,
+        "rows": [_row(paths, group, rank, top, runs or {}, judgement) for rank, group in order],
+        "trials": _trial_rows(paths, trials, runs or {}),
     }
 
 
@@ -102,9 +165,49 @@ def _best(trial: TrialRecord) -> Mapping[str, Any]:
 
 
 def _row(
-    paths: SweepPaths, trial: TrialRecord, rank: int | None, top: float | None, runs: Mapping[int, str]
+    paths: SweepPaths,
+    group: Group,
+    rank: int | None,
+    top: float | None,
+    runs: Mapping[int, str],
+    judgement: "Judgement | None",
 ) -> dict[str, Any]:
-    best = trial.best if trial.state in ("completed", "pruned") else None
+    shown = group.shown
+    of_trial = _trial_row(paths, shown, rank, runs)
+    whole = group.completed or [shown]
+    best = mean(group.scores) if group.completed else of_trial["best"]
+    judged = judgement.columns.get(group.key, {}) if judgement else {}
+    several = len(group.scores) > 1
+    return of_trial | {
+        "trials": [trial.number for trial in group.trials],
+        "seeds": len(group.completed),
+        "best": best,
+        "gap": top - best if best is not None and top is not None and shown.state in RANKED else None,
+        **{
+            task: mean(_best(trial)["scores"][task] for trial in whole) if best is not None else None
+            for task in shown.config["tasks"]
+        },
+        **{name: judged.get(name) for name in JUDGED},
+        "tied_with_best": group.key in judgement.tied_with_best if judgement and judged else None,
+        "seed_mean": best if several else None,
+        "seed_sd": stdev(group.scores) if several else None,
+        "train_seconds": round(mean(_seconds(trial) for trial in whole), 2),
+    }
+
+
+def _trial_rows(paths: SweepPaths, trials: Sequence[TrialRecord], runs: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Return a row a trial: those that completed from the best down, then the others by number."""
+    ranked = sorted(
+        (trial for trial in trials if trial.state == "completed" and trial.best),
+        key=lambda trial: (-_best(trial)["dev_score"], trial.number),
+    )
+    others = [trial for trial in trials if trial not in ranked]
+    rows = [_trial_row(paths, trial, rank, runs) for rank, trial in enumerate(ranked, start=1)]
+    return rows + [_trial_row(paths, trial, None, runs) for trial in others]
+
+
+def _trial_row(paths: SweepPaths, trial: TrialRecord, rank: int | None, runs: Mapping[int, str]) -> dict[str, Any]:
+    best = trial.best if trial.state in RANKED else None
     checkpoint = paths.trial(trial.number).root / best["checkpoint"] if best else None
     return {
         "rank": rank,
@@ -113,11 +216,14 @@ def _row(
         **({"failure": trial.failure, "error": trial.error} if trial.state == "failed" else {}),
         "config": trial.config,
         "best": best["dev_score"] if best else None,
-        "gap": top - best["dev_score"] if best and top is not None else None,
         "best_epoch": best["epoch"] if best else None,
         **{task: best["scores"][task] if best else None for task in trial.config["tasks"]},
-        "train_seconds": round(sum(entry["train_seconds"] for entry in trial.history), 2),
+        "train_seconds": _seconds(trial),
         "trainable_params": trial.trainable_params,
         "checkpoint": str(checkpoint) if checkpoint else None,
         "mlflow_run": runs.get(trial.number),
     }
+
+
+def _seconds(trial: TrialRecord) -> float:
+    return round(float(sum(entry["train_seconds"] for entry in trial.history)), 2)

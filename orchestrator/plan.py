@@ -30,7 +30,7 @@ from orchestrator.inspection import Inspected
 from orchestrator.redaction import redacted
 from orchestrator.resources import Machine, share_out, too_large
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,9 @@ class Plan:
     early_stopping: dict[str, int] | None
     """Fields of Halving; None: every trial is trained to its end."""
     trials: int
-    """The total: a target, not an addition."""
+    """The total, all seeds counted: a target, not an addition."""
+    seeds: int
+    """So many trials a config: of a list all configs on one seed, then on the next; of a space point after point."""
     seed: int
     varies: list[str]
     """Dotted fields that differ between configs: the leaderboard's columns."""
@@ -91,7 +93,7 @@ def draft(inspected: Inspected, machine: Machine) -> Draft:
     options, sweep = inspected.options, inspected.loaded.sweep
     asked = {"cpus_per_trial": options.cpus_per_trial, "gpus_per_trial": options.gpus_per_trial}
     configs, encoder, corpus = inspected.configs, inspected.encoder, inspected.corpus
-    total = len(configs) if sweep.configs else options.trials or sweep.trials
+    total = len(configs) if sweep.configs else (options.trials or sweep.trials) * sweep.seeds
     share = share_out(machine, total, **asked)
     refuse(too_large(machine, share))
     plan = Plan(
@@ -106,6 +108,7 @@ def draft(inspected: Inspected, machine: Machine) -> Draft:
         sampler=sweep.sampler,
         early_stopping=asdict(sweep.early_stopping) if sweep.early_stopping else None,
         trials=total,
+        seeds=sweep.seeds,
         seed=options.seed,
         varies=inspected.varies,
         settings=inspected.settings,
@@ -181,8 +184,8 @@ def concurrency(plan: Plan, machine: Machine, asked: int | None) -> int:
 
 
 _COMPARED = [
-    "configs", "baseline", "space_code", "sampler", "early_stopping", "seed", "settings", "tasks", "encoder", "data",
-    "gpus_per_trial",
+    "configs", "baseline", "space_code", "sampler", "early_stopping", "seeds", "seed", "settings", "tasks", "encoder",
+    "data", "gpus_per_trial",
 ]  # fmt: skip
 _OF_A_CONFIG = re.compile(r"^(configs\[\d+\]|baseline|settings)\.")
 """What changed alike in many configs is told once."""

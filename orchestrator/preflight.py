@@ -97,7 +97,7 @@ def disk(examined: Examined) -> list[str]:
     if paths.plan.exists() and not request.new:
         return []  # what it takes, it has taken in part
     found = inspected.loaded.sweep
-    trials = len(found.configs) or request.trials or found.trials
+    trials = (len(found.configs) or request.trials or found.trials) * found.seeds
     parts = needs(
         inspected,
         trials=trials,
@@ -184,6 +184,7 @@ def _sweep(inspected: Inspected) -> list[str]:
     """Return what would run, on what."""
     found = inspected.loaded.sweep
     count = f"{len(found.configs)} configs" if found.configs else f"{found.trials} trials of a space"
+    count += f", {found.seeds} seeds each" if found.seeds > 1 else ""
     tried = "" if found.configs else f", {len(inspected.configs)} points of it tried"
     return [
         f"{count}{tried}; varies: {', '.join(inspected.varies) or 'nothing'}",

@@ -95,7 +95,7 @@ class ModelRegistry:
 
     def release(self, board: Mapping[str, Any], runs: Mapping[int, str]) -> None:
         """Let go of the weights that are not to be kept: in MLflow, then in the trials' folders."""
-        completed = {row["trial"] for row in board["rows"] if row["checkpoint"] is not None}
+        completed = {row["trial"] for row in board["trials"] if row["checkpoint"] is not None}
         if len(completed - self._released) <= self._keep:
             return
         kept = kept_trials(board, self._keep, self._registered_trials(runs))

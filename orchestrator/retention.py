@@ -11,14 +11,14 @@ from orchestrator.trial_files import read_verdict, tidy
 
 def kept_trials(board: Mapping[str, Any], keep: int, registered: Collection[int]) -> set[int]:
     """Return the trials whose weights stay: the best `keep` of the leaderboard, and every registered one."""
-    best = [row["trial"] for row in board["rows"] if row["rank"] is not None and row["rank"] <= keep]
+    best = [row["trial"] for row in board["trials"] if row["rank"] is not None and row["rank"] <= keep]
     return {*best, *registered}
 
 
 def release(paths: SweepPaths, board: Mapping[str, Any], kept: Collection[int]) -> int:
     """Remove the weights of trials that have ended and are not kept; return the bytes that came free."""
     freed = 0
-    for row in board["rows"]:
+    for row in board["trials"]:
         if row["trial"] in kept or row["checkpoint"] is None:
             continue
         try:

@@ -22,7 +22,8 @@ from orchestrator.driver import Driver
 from orchestrator.examination import Examined, examine, require
 from orchestrator.folders import private_files
 from orchestrator.hold import hold
-from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
+from orchestrator.judgement import Judge
+from orchestrator.leaderboard import TrialRecord, groups, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import LeaseKeeper, leased
 from orchestrator.mlflow_client import first_line
 from orchestrator.paths import SweepPaths
@@ -232,7 +233,8 @@ def _finish(sweep: OpenSweep) -> int:
     remove_leftovers(paths)
     trials = read_trials(study, paths)
     trouble = _attempt(projection.refresh) or _attempt(lambda: projection.sync(trials))
-    board = leaderboard(plan, paths, trials, projection.runs)
+    judgement = Judge(plan, paths).judge(groups(plan, trials))
+    board = leaderboard(plan, paths, trials, projection.runs, judgement)
     write_leaderboard(paths, board)
     majority = show.majority_score(plan, sweep.command.drafted.corpus)
     where = show.place(paths, projection.link, request.tracking_uri)

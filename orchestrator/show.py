@@ -25,6 +25,8 @@ from orchestrator.redaction import redacted
 from orchestrator.resources import Machine
 from orchestrator.tables import Fitting, titles
 
+CHEAPER = 0.9
+"""Of the best config's time: what takes more is not called cheaper."""
 MINILM_NOTE = (
     "The packaged MiniLM shows and tests the system; it was trained on Quora's pairs, among others. "
     "Its scores are no claim about the study."
@@ -36,7 +38,8 @@ def header(plan: Plan, machine: Machine, at_once: int, why: str) -> str:
     baseline = shown(plan, plan.baseline)
     names = zip(titles(plan.varies, ()), plan.varies, strict=True)
     varied = ", ".join(f"{name} {value_text(baseline.get(path, ''))}" for name, path in names)
-    kind = f"{plan.trials} configs, listed" if plan.configs else f"{plan.trials} trials of a space"
+    kind = f"{plan.trials // plan.seeds} {'configs, listed' if plan.configs else 'trials of a space'}"
+    kind += f", {plan.seeds} seeds each" if plan.seeds > 1 else ""
     each = f"{plan.gpus_per_trial:g} GPU" if plan.gpus_per_trial else f"{plan.threads} thread{'s' * (plan.threads > 1)}"
     return (
         f"{plan.name}  {plan.question}\n"
@@ -150,9 +153,11 @@ def place(paths: SweepPaths, link: str, tracking_uri: str | None) -> str:
 
 
 def _leaderboard(plan: Plan, paths: SweepPaths, board: Mapping[str, Any]) -> Fitting:
-    """Return the table: on a narrow terminal sizes, times and the tasks' scores give way, rank and score never."""
+    """Return the table: on a narrow terminal sizes, times and the tasks' scores give way, rank and verdict never."""
     tasks = [task["name"] for task in plan.tasks]
-    columns = ["rank", "trial", "best", "gap", *tasks, *titles(plan.varies, tasks), "epoch", "time", "trainable"]
+    seeds = ["seeds", "sd"] if plan.seeds > 1 else []
+    scores = ["rank", "trial", "best", *seeds, "gap", "95 %", "verdict", "expected", *tasks]
+    columns = [*scores, *titles(plan.varies, tasks), "epoch", "time", "trainable"]
     rows = []
     for row in board["rows"]:
         config = shown(plan, row["config"])
@@ -162,7 +167,11 @@ def _leaderboard(plan: Plan, paths: SweepPaths, board: Mapping[str, Any]) -> Fit
                 str(row["rank"] or row["state"]),
                 f"{number} baseline" if row["trial"] == board["baseline"] else number,
                 _score(row["best"]),
+                *([str(row["seeds"]), _score(row["seed_sd"])] if seeds else []),
                 _score(row["gap"]),
+                _interval(row["ci_low"], row["ci_high"]),
+                row["verdict"] or "-",
+                _score(row["expected"]),
                 *(_score(row.get(task)) for task in tasks),
                 *(value_text(config.get(path, "")) for path in plan.varies),
                 str(row["best_epoch"] or "-"),
@@ -170,29 +179,75 @@ def _leaderboard(plan: Plan, paths: SweepPaths, board: Mapping[str, Any]) -> Fit
                 _millions(row["trainable_params"]) if row["trainable_params"] else "-",
             ]
         )
-    expendable = [["trainable"], ["epoch"], ["time"], tasks]
+    expendable = [["trainable"], ["epoch"], ["time"], ["expected"], tasks, ["95 %"]]
     return Fitting(columns, rows, expendable, left=["trial"], elsewhere=str(paths.leaderboard))
 
 
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:.3f} .. {high:.3f}"
+
+
 def verdict(board: Mapping[str, Any], majority: float | None) -> str:
-    """Return who won, by how much, and what that is worth, in three lines at most."""
+    """Return who won, by how much, and what that is worth, in a few lines."""
     rows = [row for row in board["rows"] if row["rank"]]
     if not rows:
         return "No trial completed."
     top = rows[0]
     base = next((row for row in rows if row["trial"] == board["baseline"]), None)
-    config = flatten(top["config"])
-    names = zip(titles(board["varies"], ()), board["varies"], strict=True)
-    name = ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)
-    first = f"Trial {top['trial']:04d} ({name}) has the best dev score, {top['best']:.4f}"
+    first = f"{_named(board, top)} has the best dev score, {top['best']:.4f}"
     first += f"; answering with the majority always scores {majority:.4f}." if majority is not None else "."
+    return "\n".join([first, _against(rows, base), *_tied(board, rows), _seed_noise(board)])
+
+
+def _named(board: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    config = flatten(row["config"])
+    names = zip(titles(board["varies"], ()), board["varies"], strict=True)
+    said = ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)
+    return f"Trial {row['trial']:04d} ({said})" if said else f"Trial {row['trial']:04d}"
+
+
+def _against(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any] | None) -> str:
+    """Say by how much the best is above the baseline, and whether that is noise."""
+    top = rows[0]
     if base is None:
-        second = "The baseline did not complete."
-    elif base is top:
-        second = "It is the baseline itself."
-    else:
-        second = f"It is {top['best'] - base['best']:.4f} above the baseline ({base['best']:.4f})."
-    return f"{first}\n{second} One seed each: how much of a gap is noise is not known."
+        return "The baseline did not complete."
+    if base is top:
+        return "It is the baseline itself."
+    said = f"It is {top['best'] - base['best']:.4f} above the baseline ({base['best']:.4f})"
+    if top["verdict"] is None:
+        return f"{said}; without both's predictions nobody can say whether that is noise."
+    others = sum(row["p"] is not None for row in rows) - 1
+    found = "which may be noise: tied" if top["verdict"] == "tied" else str(top["verdict"])
+    return (
+        f"{said}, {found} (p {_p(top['p'])}, of {others} comparison{'s' * (others > 1)} together). On new "
+        f"data {top['expected']:.4f} is to be expected; it beats the baseline with probability "
+        f"{top['p_beats_baseline']:.2f}."
+    )
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "below 0.001"
+
+
+def _tied(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the config that takes the least time of those that the best is not better than."""
+    top = rows[0]
+    cheapest = min((row for row in rows if row["tied_with_best"]), key=lambda row: row["train_seconds"], default=top)
+    if cheapest is top or cheapest["train_seconds"] > CHEAPER * top["train_seconds"]:
+        return []
+    share = cheapest["train_seconds"] / top["train_seconds"]
+    return [
+        f"Cheapest of those tied with it: {_named(board, cheapest)}, {cheapest['best']:.4f} in {share:.0%} of the time."
+    ]
+
+
+def _seed_noise(board: Mapping[str, Any]) -> str:
+    """Say what is known of the noise of seeds."""
+    if board["seed_sd"] is None:
+        return "One seed each: what another seed would change is not known, and no verdict is more than tentative."
+    return (
+        f"Another seed changes a score by {board['seed_sd']:.4f} (standard deviation, {board['seeds']} seeds a config)."
+    )
 
 
 def majority_score(plan: Plan, corpus: Corpus | None = None) -> float | None:

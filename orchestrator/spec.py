@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Sampler = Literal["tpe", "random"]
 Space = Callable[["optuna.Trial"], TrialConfig]
+MOST_SEEDS = 100
 LOAD_S = 30.0
 """Seconds that a file may take to load."""
 
@@ -52,6 +53,8 @@ class Sweep:
     """Optuna's sampler for a space."""
     early_stopping: Halving | None = None
     """Which trials are stopped early; None: all are trained to their end."""
+    seeds: int = 1
+    """Each config is trained on so many seeds, from its own upwards: what differs between them is noise."""
 
     def __post_init__(self) -> None:
         """Refuse what is neither a list nor a space."""
@@ -66,6 +69,7 @@ class Sweep:
             raise ValueError(f"sampler is {self.sampler!r}; expected one of {', '.join(get_args(Sampler))}")
         if self.configs and (self.trials or self.sampler != "tpe"):
             raise ValueError("trials and sampler go with space=fn; a list is trained whole, in its order")
+        self._check_seeds()
         if not isinstance(self.early_stopping, Halving | None):
             raise TypeError(f"early_stopping is {self.early_stopping!r}; expected Halving(first=..., factor=...)")
         wrong = [config for config in (*self.configs, self.baseline) if not isinstance(config, TrialConfig)]
@@ -73,6 +77,15 @@ class Sweep:
             raise TypeError(f"{wrong[0]!r} is a {type(wrong[0]).__name__}; expected a TrialConfig")
         if self.configs and self.baseline not in self.configs:
             raise ValueError("the baseline is not among the configs; the leaderboard measures against it")
+
+    def _check_seeds(self) -> None:
+        if not isinstance(self.seeds, int) or not 1 <= self.seeds <= MOST_SEEDS:
+            raise ValueError(f"seeds is {self.seeds!r}; expected a whole number from 1 to {MOST_SEEDS}")
+        own = {config.seed for config in self.configs if isinstance(config, TrialConfig)}
+        if self.seeds > 1 and len(own) > 1:
+            raise ValueError("seeds=N repeats each config; the configs themselves then have one seed")
+        if max(own, default=0) + self.seeds > 2**32:
+            raise ValueError(f"seed {max(own)} with seeds={self.seeds}: a seed is below 2**32")
 
 
 @dataclass(frozen=True)

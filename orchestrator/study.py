@@ -9,7 +9,7 @@ import sqlite3
 import warnings
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -222,11 +222,12 @@ class TrialStudy:
                 choices = dict.fromkeys(_choice(flatten(config).get(path)) for config in self._plan.configs)
                 trial.suggest_categorical(path, list(choices))
             return config_from_dict(self._plan.configs[trial.number])
-        if trial.number == 0:
-            return config_from_dict(self._plan.baseline)
+        point, repeat = divmod(trial.number, self._plan.seeds)
+        if point == 0:
+            return _on_seed(config_from_dict(self._plan.baseline), repeat)
         assert self._space is not None
         try:
-            return with_settings(self._space(trial), self._plan.settings)
+            return _on_seed(with_settings(self._space(trial), self._plan.settings), repeat)
         except (StorageInternalError, FencedError):
             raise
         except (Exception, SystemExit) as error:
@@ -235,8 +236,11 @@ class TrialStudy:
     def _sampler(self, number: int) -> BaseSampler:
         """Return the sampler for one trial: seeded by its number, so that a new driver does not repeat points."""
         if self._plan.configs:
-            return ListSampler([flatten(config) for config in self._plan.configs])
-        seed = int(np.random.SeedSequence([self._plan.seed, number]).generate_state(1)[0])
+            return ListSampler(dict(enumerate(map(flatten, self._plan.configs))))
+        point, repeat = divmod(number, self._plan.seeds)
+        if repeat:
+            return ListSampler({number: self._trial(number - repeat).params})
+        seed = int(np.random.SeedSequence([self._plan.seed, point]).generate_state(1)[0])
         return RandomSampler(seed) if self._plan.sampler == "random" else TPESampler(seed=seed)
 
     def _set_attr(self, trial: FrozenTrial, name: str, value: Any) -> None:
@@ -247,9 +251,9 @@ class TrialStudy:
 
 
 class ListSampler(BaseSampler):
-    """Proposes the configs of an exact list in their order, so that the study knows their params."""
+    """Proposes what is known already for a trial's number, so that the study knows its params."""
 
-    def __init__(self, configs: list[dict[str, Any]]) -> None:
+    def __init__(self, configs: Mapping[int, Mapping[str, Any]]) -> None:
         self._configs = configs
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -270,6 +274,11 @@ class ListSampler(BaseSampler):
         """Return the value of the trial's config."""
         del study, param_distribution
         return _choice(self._configs[trial.number].get(param_name))
+
+
+def _on_seed(config: TrialConfig, repeat: int) -> TrialConfig:
+    """Return a config as it is trained for the n-th time."""
+    return replace(config, seed=config.seed + repeat)
 
 
 def _choice(value: Any) -> Any:

@@ -4,6 +4,7 @@ Nothing is read back from it but what it already has: it can lag, be down for a 
 harm, and `sync` brings it up to date from wherever it stands. Runs are found by their tags, never doubled.
 """
 
+import math
 import socket
 import sys
 import threading
@@ -26,7 +27,8 @@ from model.failpoints import reach
 from model.files import write_text
 from orchestrator import paths as places
 from orchestrator.errors import SweepError, UnreachableError
-from orchestrator.leaderboard import TrialRecord, leaderboard
+from orchestrator.judgement import Judge, Judgement
+from orchestrator.leaderboard import TrialRecord, groups, leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.redaction import bare, redacted
@@ -35,6 +37,11 @@ from orchestrator.retention import kept_trials
 from orchestrator.view import DEFAULT_UI, ViewColumns, leaderboard_url, view_tag
 
 FETCH_INTERVAL_S = 1.0
+SUMMARY = (
+    "rank", "best", "gap", "best_epoch", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "p",
+    "expected", "p_beats_baseline", "seed_mean", "seed_sd", "train_seconds", "trainable_params",
+)  # fmt: skip
+"""The leaderboard's columns that are metrics of a config's run, beside the tasks' scores."""
 METRICS_A_CALL = 1000
 """MLflow takes no more at once."""
 CLOSE_S = 20.0
@@ -63,6 +70,7 @@ class Projection:
         self._logged_epochs: dict[int, int] = {}
         self._shown: dict[int, dict[str, float]] = {}
         self._summaries_due = 0.0
+        self._judge, self._judgement = Judge(plan, paths), Judgement()
         self._ended: set[int] = set()
         self._in_doubt = False
         """Whether a call has failed: it may take effect yet, long after its caller has gone on."""
@@ -134,13 +142,20 @@ class Projection:
         for trial in trials:
             if trial.number not in self._ended:
                 self._sync_epochs(trial)
-        board = leaderboard(self._plan, self._paths, trials, self._runs)
-        self._sync_summaries(board["rows"], soon=soon)
+        all_due = not soon or time.monotonic() >= self._summaries_due
+        started = time.monotonic()
+        if all_due:
+            self._judgement = self._judge.judge(groups(self._plan, trials))
+        board = leaderboard(self._plan, self._paths, trials, self._runs, self._judgement)
+        self._sync_summaries(board["rows"], all_due=all_due)
+        if all_due:
+            now = time.monotonic()
+            self._summaries_due = now + 10 * (now - started)
         kept = kept_trials(board, self._keep, ())
         for trial in trials:
             if trial.state != "running" and trial.number not in self._ended:
                 self._end(trial, with_model=trial.number in kept)
-        self._models.register_best(board["rows"], self._runs)
+        self._models.register_best(board["trials"], self._runs)
         self._models.release(board, self._runs)
 
     def finish(self, board: Mapping[str, Any], verdict: str) -> None:
@@ -180,7 +195,12 @@ class Projection:
 
     def _find_experiment(self) -> str:
         tasks = [task["name"] for task in self._plan.tasks]
-        columns = ViewColumns(scores=("rank", "best", "gap", *tasks), params=self._plan.varies)
+        seeds = ("seed_mean", "seed_sd") if self._plan.seeds > 1 else ()
+        columns = ViewColumns(
+            scores=("rank", "best", "gap", "ci_low", "ci_high", *seeds, "expected", "p_beats_baseline", *tasks),
+            verdicts=("verdict",),
+            params=self._plan.varies,
+        )
         view, shown = view_tag(columns, created_at_ms=int(time.time() * 1000))
         place = f"{socket.gethostname()}:{self._paths.root}"
         found = self._client.get_experiment_by_name(self._plan.name)
@@ -293,36 +313,28 @@ class Projection:
         reach("mlflow: described the trial", trial=trial.number)
         self._described.add(trial.number)
 
-    def _sync_summaries(self, rows: Sequence[Mapping[str, Any]], *, soon: bool) -> None:
+    def _sync_summaries(self, rows: Sequence[Mapping[str, Any]], *, all_due: bool) -> None:
         """Log the leaderboard's columns where they changed; where that is soon again, of new rows alone."""
-        started = time.monotonic()
-        all_due = not soon or started >= self._summaries_due
         for row in rows:
             if all_due or "rank" not in self._shown.get(row["trial"], {}):
                 self._sync_summary(row)
-        if all_due:
-            now = time.monotonic()
-            self._summaries_due = now + 10 * (now - started)
 
     def _sync_summary(self, row: Mapping[str, Any]) -> None:
         """Log the leaderboard's columns of a trial where they changed: tables show a metric's last value."""
         number = row["trial"]
         if row["best"] is None:
             return
-        names = (
-            "rank",
-            "best",
-            "gap",
-            "best_epoch",
-            "train_seconds",
-            "trainable_params",
-            *row["config"]["tasks"],
-        )
-        values = {name: round(float(row[name]), 4) for name in names if row[name] is not None}
+        values = {
+            name: round(float(row[name]), 4)
+            for name in (*SUMMARY, *row["config"]["tasks"])
+            if row[name] is not None and math.isfinite(row[name])
+        }
         changed = {k: v for k, v in values.items() if self._shown.get(number, {}).get(k) != v}
         if changed:
             now = int(time.time() * 1000)
-            self._client.log_batch(self._runs[number], metrics=[Metric(k, v, now, 0) for k, v in changed.items()])
+            tags = [RunTag("verdict", row["verdict"])] if row["verdict"] else []
+            metrics = [Metric(k, v, now, 0) for k, v in changed.items()]
+            self._client.log_batch(self._runs[number], metrics=metrics, tags=tags)
             self._shown[number] = self._shown.get(number, {}) | changed
             reach("mlflow: logged summary", trial=number)
 

@@ -198,8 +198,11 @@ def redone(lab, faults):
 
 def lasting(board, name=None):
     """Return a leaderboard without times, paths and run ids, as bytes: what two equal sweeps have in common."""
-    rows = [
-        {k: v for k, v in row.items() if k not in ("train_seconds", "checkpoint", "mlflow_run")}
-        for row in board["rows"]
-    ]
-    return json.dumps({**board, "sweep": name or board["sweep"], "rows": rows}).encode()
+    lasting_parts = {
+        part: [
+            {k: v for k, v in row.items() if k not in ("train_seconds", "checkpoint", "mlflow_run")}
+            for row in board[part]
+        ]
+        for part in ("rows", "trials")
+    }
+    return json.dumps({**board, "sweep": name or board["sweep"], **lasting_parts}).encode()

@@ -84,15 +84,6 @@ class Command:
         return json.loads((self.folder / "leaderboard.json").read_text(encoding="utf-8"))
 
 
-def lasting(board):
-    """Return a leaderboard without times, paths and run ids: what two equal sweeps have in common."""
-    rows = [
-        {k: v for k, v in row.items() if k not in ("train_seconds", "checkpoint", "mlflow_run")}
-        for row in board["rows"]
-    ]
-    return json.dumps({**board, "rows": rows})
-
-
 @pytest.fixture(scope="session")
 def space_file(tmp_path_factory):
     """Return a search-space file of four configs."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.conftest import TIMEOUT_S, lasting
+from tests.faults.checker import lasting
+from tests.integration.conftest import TIMEOUT_S
 
 pytestmark = pytest.mark.slow
 

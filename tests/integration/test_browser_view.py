@@ -12,9 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
+from model.checkpoint import PREDICTIONS
 from model.files import write_json, write_manifest
 from orchestrator.inspection import Options, inspect
 from orchestrator.leaderboard import TrialRecord
@@ -25,6 +28,7 @@ from orchestrator.spec import load_sweep
 from orchestrator.tracking import Projection
 from orchestrator.view import VIEW_TAG, fallback_url
 from scripts.screenshot_leaderboard import CHROMIUM, ROWS, leaderboard_page
+from tests.predicted import answers, table
 
 pytestmark = pytest.mark.slow
 if not CHROMIUM.is_file():
@@ -63,7 +67,7 @@ def write_sweep(out, encoder, data):
 
 
 def ended_trial(plan, paths, number, best):
-    """Return a trial that ended with this score, and leave a checkpoint's folder for it."""
+    """Return a trial that ended with this score, and leave a checkpoint's folder with predictions for it."""
     entry = {
         "epoch": 1, "dev_score": best, "train_loss": 0.7, "learning_rate": 1e-3, "train_seconds": 212.4,
         "scores": {"sentiment": 0.5, "paraphrase": 0.8, "similarity": 0.9}, "evaluation_seconds": 1.0,
@@ -72,7 +76,8 @@ def ended_trial(plan, paths, number, best):
     found = {**entry, "checkpoint": "attempt-1/best-0001"}
     folder = paths.trial(number).root / found["checkpoint"]
     folder.mkdir(parents=True)
-    write_manifest(folder, {"format": 3, "trial": number})
+    pq.write_table(table(answers(best, np.random.default_rng(number))), folder / PREDICTIONS)
+    write_manifest(folder, {"format": 4, "trial": number})
     return TrialRecord(number, "completed", plan.configs[number], [entry], found, trainable_params=3_800_000)
 
 
@@ -158,8 +163,10 @@ def test_the_columns_stand_in_the_views_order_and_widths(board, page):
 
     assert [key for key, _ in shown] == view["columnOrder"]
     assert dict(shown) == {key: view["columnWidths"][key] for key in view["columnOrder"]}
-    assert [key for key, _ in shown][2:10] == [
-        *(f"metrics.`{name}`" for name in ("rank", "best", "gap", "sentiment", "paraphrase", "similarity")),
+    assert [key for key, _ in shown][2:15] == [
+        *(f"metrics.`{name}`" for name in ("rank", "best", "gap", "ci_low", "ci_high", "expected", "p_beats_baseline")),
+        *(f"metrics.`{name}`" for name in ("sentiment", "paraphrase", "similarity")),
+        "tags.`verdict`",
         *(f"params.`heads.{name}`" for name in ("common_layers", "task_layers")),
     ]
 

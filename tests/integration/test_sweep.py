@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tests.integration.conftest import ROOT, TIMEOUT_S, lasting
+from tests.faults.checker import lasting
+from tests.integration.conftest import ROOT, TIMEOUT_S
 
 pytestmark = pytest.mark.slow
 

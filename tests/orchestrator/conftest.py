@@ -46,6 +46,7 @@ def bare_plan():
             "sampler": "tpe",
             "early_stopping": None,
             "trials": len(configs),
+            "seeds": 1,
             "seed": 0,
             "varies": varying(configs),
             "settings": {},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.config import config_to_dict
 from orchestrator.driver import Driver
 from orchestrator.failures import Failure
-from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials, write_leaderboard
+from orchestrator.leaderboard import JUDGED, TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.study import TrialStudy
 from orchestrator.trial import Execution, run_trial
@@ -50,8 +50,8 @@ def record(number, config, state="completed", scores=(0.5, 0.6)):
 
 @pytest.fixture(scope="session")
 def plan(bare_plan, tiny_config):
-    """Return a plan over six configs, the last equal to the first, which is the baseline."""
-    return bare_plan([replace(tiny_config, seed=seed) for seed in (0, 1, 2, 3, 4, 0)])
+    """Return a plan over six configs, of which the first is the baseline."""
+    return bare_plan([replace(tiny_config, seed=seed) for seed in range(6)])
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +59,7 @@ def record_of(tiny_config):
     """Return a function that makes the record of one of the plan's trials."""
 
     def made(number, *given):
-        return record(number, replace(tiny_config, seed=number % 5), *given)
+        return record(number, replace(tiny_config, seed=number), *given)
 
     return made
 
@@ -100,6 +100,8 @@ def test_a_row_says_all_of_a_completed_trial(plan, record_of):
         {
             "rank": 1,
             "trial": 3,
+            "trials": [3],
+            "seeds": 1,
             "state": "completed",
             "config": plan.configs[3],
             "best": 0.75,
@@ -112,6 +114,10 @@ def test_a_row_says_all_of_a_completed_trial(plan, record_of):
             "trainable_params": 100,
             "checkpoint": "/runs/bare/trials/0003/attempt-1/best-0002",
             "mlflow_run": "abc",
+            **dict.fromkeys(JUDGED),
+            "tied_with_best": None,
+            "seed_mean": None,
+            "seed_sd": None,
         }
     ]
     head = {key: board[key] for key in ("sweep", "question", "objective", "varies")}
@@ -146,18 +152,43 @@ def test_ties_go_to_the_lower_number(plan, record_of):
     assert [row["trial"] for row in board["rows"]] == [1, 3, 4]
 
 
-def test_the_baseline_is_the_first_trial_with_its_config(plan, record_of):
-    """Of two trials with the baseline's config the lower number is meant, however they are given."""
-    records = [record_of(number) for number in (5, 2, 0)]
+def test_equal_configs_are_one_row(plan, record_of, tiny_config):
+    """The first of them stands for all, however they are given; the trials are told one by one beside the rows."""
+    records = [record(5, replace(tiny_config, seed=0)), record_of(2), record_of(0)]
 
-    assert leaderboard(plan, PATHS, records)["baseline"] == 0
-    assert leaderboard(plan, PATHS, records[::-1])["baseline"] == 0
+    for given_records in (records, records[::-1]):
+        board = leaderboard(plan, PATHS, given_records)
+        assert board["baseline"] == 0
+        assert [(row["trial"], row["trials"]) for row in board["rows"]] == [(0, [0, 5]), (2, [2])]
+        assert sorted(row["trial"] for row in board["trials"]) == [0, 2, 5]
+
+
+def test_repeated_seeds_are_one_row_with_mean_and_standard_deviation(bare_plan, tiny_config):
+    """Of a config that was trained on several seeds the mean is ranked; a seed that failed is left out of it."""
+    other = replace(tiny_config, learning_rate=0.5)
+    configs = [replace(config, seed=seed) for seed in range(3) for config in (tiny_config, other)]
+    plan = replace(bare_plan(configs), seeds=3, varies=["learning_rate"])
+    scores = [0.5, 0.75, 0.25, 0.25, 0.75, None]
+    records = [
+        record(number, config, "failed" if score is None else "completed", () if score is None else (score,))
+        for number, (config, score) in enumerate(zip(configs, scores, strict=True))
+    ]
+
+    board = leaderboard(plan, PATHS, records)
+
+    first, second = board["rows"]
+    assert (first["trials"], first["seeds"], first["best"], first["seed_mean"]) == ([0, 2, 4], 3, 0.5, 0.5)
+    assert first["seed_sd"] == pytest.approx(0.25)
+    assert (second["trials"], second["seeds"], second["best"], second["rank"]) == ([1, 3, 5], 2, 0.5, 2)
+    assert [row["rank"] for row in board["trials"]] == [1, 2, 3, 4, 5, None]
+    assert board["seeds"] == 3
 
 
 def test_without_the_baseline_there_is_none(plan, record_of):
     """A sweep that has not come to it says so."""
     assert leaderboard(plan, PATHS, [record_of(2)])["baseline"] is None
-    assert leaderboard(plan, PATHS, []) | {"rows": 0} == leaderboard(plan, PATHS, [record_of(2)]) | {"rows": 0}
+    empty = {"rows": 0, "trials": 0}
+    assert leaderboard(plan, PATHS, []) | empty == leaderboard(plan, PATHS, [record_of(2)]) | empty
 
 
 def test_equal_runs_write_equal_bytes(plan, record_of, tmp_path):

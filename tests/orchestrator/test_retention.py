@@ -23,7 +23,7 @@ def test_the_best_and_every_registered_trial_stay(completed, keep, registered):
     """Exactly the first `keep` ranks and the registered trials are kept."""
     rows = [{"trial": 11 - i, "rank": i + 1} for i in range(completed)] + [{"trial": 99, "rank": None}]
 
-    kept = kept_trials({"rows": rows}, keep, registered)
+    kept = kept_trials({"trials": rows}, keep, registered)
 
     assert kept == {11 - i for i in range(min(keep, completed))} | registered
 
@@ -155,8 +155,8 @@ def test_releasing_again_frees_nothing(sweep):
     plan, paths, trials = sweep
     rows = [{"trial": t.number, "rank": None, "state": "completed", "checkpoint": t.best["checkpoint"]} for t in trials]
 
-    assert release(paths, {"rows": rows}, {0}) == 3 * len(b"weights")
-    assert release(paths, {"rows": rows}, {0}) == 0
+    assert release(paths, {"trials": rows}, {0}) == 3 * len(b"weights")
+    assert release(paths, {"trials": rows}, {0}) == 0
     assert with_weights(paths) == [0]
     assert plan.name == paths.name
 

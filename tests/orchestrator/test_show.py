@@ -126,3 +126,42 @@ def test_one_column_always_stays(expendable):
         console.print(Fitting(["a", "long name"], [["1", "2"]], expendable))
 
     assert capture.get().split() == ["a", "1"]
+
+
+JUDGED = {"p": 0.2, "verdict": "tied", "expected": 0.7201, "p_beats_baseline": 0.83, "tied_with_best": True}
+
+
+def with_judgement(found, *columns):
+    """Return a leaderboard whose first rows have these columns too."""
+    rows = [row | more for row, more in zip(found["rows"], columns, strict=False)]
+    return found | {"rows": rows + found["rows"][len(rows) :]}
+
+
+def test_the_verdict_says_whether_the_gap_is_noise_and_what_to_expect(board):
+    """For all comparisons together, with the probability that the best beats the baseline."""
+    _, _, found = board
+    found = with_judgement(found, JUDGED, JUDGED | {"p": 1.0, "verdict": "baseline"})
+
+    said = show.verdict(found, None)
+
+    assert "0.0100 above the baseline (0.7123), which may be noise: tied (p 0.200, of 1 comparison together)" in said
+    assert "On new data 0.7201 is to be expected; it beats the baseline with probability 0.83." in said
+    assert "no verdict is more than tentative" in said
+
+
+def test_the_verdict_names_what_is_as_good_for_less(board):
+    """The cheapest config that the best is not better than, where it takes clearly less time."""
+    _, _, found = board
+    found = with_judgement(
+        found, JUDGED | {"train_seconds": 100.0}, JUDGED | {"p": 1.0, "verdict": "baseline", "train_seconds": 40.0}
+    )
+
+    assert "Cheapest of those tied with it: Trial 0000" in show.verdict(found, None)
+    assert "in 40% of the time" in show.verdict(found, None)
+
+
+def test_the_verdict_says_how_much_a_seed_changes(board):
+    """Where seeds were repeated."""
+    _, _, found = board
+
+    assert "Another seed changes a score by 0.0031" in show.verdict(found | {"seed_sd": 0.0031, "seeds": 3}, None)

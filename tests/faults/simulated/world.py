@@ -596,5 +596,5 @@ def _plan(early_stopping):
         trials=len(plain), seed=0, varies=varying(CONFIGS), settings={}, tasks=[TASK.to_dict()],
         encoder={"name": "simulated", "given": "simulated"},
         data={"source": "simulated", "max_dev_examples": None, "content": {f"{TASK.name}/dev": "0" * 64}},
-        cpus_per_trial=1.0, gpus_per_trial=0.0, threads=1,
+        cpus_per_trial=1.0, gpus_per_trial=0.0, threads=1, seeds=1,
     )  # fmt: skip
