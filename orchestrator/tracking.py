@@ -4,6 +4,7 @@ Nothing is read back from it but what it already has: it can lag, be down for a 
 harm, and `sync` brings it up to date from wherever it stands. Runs are found by their tags, never doubled.
 """
 
+import json
 import math
 import socket
 import sys
@@ -197,9 +198,10 @@ class Projection:
         tasks = [task["name"] for task in self._plan.tasks]
         seeds = ("seed_mean", "seed_sd") if self._plan.seeds > 1 else ()
         columns = ViewColumns(
-            scores=("rank", "best", "gap", "ci_low", "ci_high", *seeds, "expected", "p_beats_baseline", *tasks),
+            scores=("rank", "best", "gap", "ci_low", "ci_high", *seeds),
             verdicts=("verdict",),
             params=self._plan.varies,
+            costs=("expected", "p_beats_baseline", *tasks, "train_seconds", "trainable_params"),
         )
         view, shown = view_tag(columns, created_at_ms=int(time.time() * 1000))
         place = f"{socket.gethostname()}:{self._paths.root}"
@@ -225,7 +227,7 @@ class Projection:
             created = str(self._client.create_experiment(self._plan.name, self._artifacts, tags=tags))
             reach("mlflow: created experiment")
             return created
-        if view not in found.tags:
+        if view not in found.tags or json.loads(found.tags[view])["state"] != json.loads(shown)["state"]:
             self._client.set_experiment_tag(found.experiment_id, view, shown)
         return str(found.experiment_id)
 

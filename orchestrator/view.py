@@ -38,7 +38,7 @@ _WIDTHS_PX = {
     "attributes.`Dataset`": 170,
     "metrics.`rank`": 64,
     "tags.`state`": 104,
-    "tags.`verdict`": 88,
+    "tags.`verdict`": 150,  # "tentatively better"
 }
 _PADDING_PX = 36  # a cell's two paddings, and some air
 _CHAR_PX = 7  # MLflow's bold 13 px header, on average
@@ -89,7 +89,7 @@ class ViewColumns:
     """The params that vary."""
 
     costs: Sequence[str] = ("train_seconds", "trainable_params")
-    """Metrics behind the params."""
+    """Metrics behind the params: expectations, the tasks' scores, times."""
 
     models: bool = True
     """Whether MLflow's Models column, with the link to the checkpoint, is shown."""

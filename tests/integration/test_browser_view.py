@@ -164,10 +164,10 @@ def test_the_columns_stand_in_the_views_order_and_widths(board, page):
     assert [key for key, _ in shown] == view["columnOrder"]
     assert dict(shown) == {key: view["columnWidths"][key] for key in view["columnOrder"]}
     assert [key for key, _ in shown][2:15] == [
-        *(f"metrics.`{name}`" for name in ("rank", "best", "gap", "ci_low", "ci_high", "expected", "p_beats_baseline")),
-        *(f"metrics.`{name}`" for name in ("sentiment", "paraphrase", "similarity")),
+        *(f"metrics.`{name}`" for name in ("rank", "best", "gap", "ci_low", "ci_high")),
         "tags.`verdict`",
         *(f"params.`heads.{name}`" for name in ("common_layers", "task_layers")),
+        *(f"metrics.`{name}`" for name in ("expected", "p_beats_baseline", "sentiment", "paraphrase", "similarity")),
     ]
 
 
