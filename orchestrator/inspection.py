@@ -19,13 +19,10 @@ from model.encoder_files import EncoderError, EncoderSource, find_encoder
 from model.table_file import DataError
 from model.tasks import TASKS, Task
 from orchestrator.errors import collected, refuse
-from orchestrator.spec import LoadedSweep
+from orchestrator.spec import MOST_TRIALS, LoadedSweep
 
 if TYPE_CHECKING:
     from orchestrator.probing import Point
-
-MOST_TRIALS = 10_000
-"""Of one sweep: what a study, a leaderboard and MLflow's page are made for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +90,7 @@ def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
         found.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
     total = (len(loaded.sweep.configs) or options.trials or loaded.sweep.trials) * loaded.sweep.seeds
     if total > MOST_TRIALS:
-        found.append(
-            f"{loaded.path}:{loaded.line}: {total:,} trials, at most {MOST_TRIALS:,} are one sweep; a space with "
-            "trials=N tries some of a large grid"
-        )
+        found.append(f"{loaded.path}:{loaded.line}: {total:,} trials, at most {MOST_TRIALS:,} are one sweep")
     refuse(found)
     assert encoder is not None
     assert corpus is not None

@@ -122,6 +122,10 @@ def _unusable(uri: str, error: Exception) -> UnreachableError:
             f"{at}: the database is of another MLflow ({mlflow.__version__} is here); back it up, then: mlflow db "
             f"upgrade {redacted(uri)}"
         )
+    if (status := re.search(r"API request to endpoint \S+ failed with error code (\d+)", str(error))) is not None:
+        return UnreachableError(
+            f"{at} answers with status {status[1]}, and not as MLflow does; is it `mlflow server` that listens there?"
+        )
     advice = "start it, or leave out --tracking-uri" if uri.startswith("http") else "another --tracking-uri?"
     return UnreachableError(f"{at} does not answer: {text}; {advice}")
 

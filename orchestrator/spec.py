@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Sampler = Literal["tpe", "random"]
 Space = Callable[["optuna.Trial"], TrialConfig]
 MOST_SEEDS = 100
+MOST_TRIALS = 10_000
+"""Of one sweep: what a study, a leaderboard and MLflow's page are made for."""
 LOAD_S = 30.0
 """Seconds that a file may take to load."""
 
@@ -60,7 +62,8 @@ class Sweep:
         """Refuse what is neither a list nor a space."""
         object.__setattr__(self, "configs", tuple(self.configs))  # a generator would be spent by the checks
         if bool(self.configs) == bool(self.space):
-            raise ValueError("a sweep has either configs=[...] or space=fn with trials=N")
+            given = "both" if self.configs else "neither, or no config"
+            raise ValueError(f"a sweep has either configs=[...] or space=fn with trials=N; here is {given}")
         if self.space and not callable(self.space):
             raise TypeError(f"space is {self.space!r}; expected a function from a trial to a TrialConfig")
         if self.space and self.trials < 1:
@@ -72,6 +75,11 @@ class Sweep:
         self._check_seeds()
         if not isinstance(self.early_stopping, Halving | None):
             raise TypeError(f"early_stopping is {self.early_stopping!r}; expected Halving(first=..., factor=...)")
+        if len(self.configs) * self.seeds > MOST_TRIALS:
+            raise ValueError(
+                f"{len(self.configs) * self.seeds:,} trials, at most {MOST_TRIALS:,} are one sweep; space=fn with "
+                "trials=N tries N of a large grid"
+            )
         wrong = [config for config in (*self.configs, self.baseline) if not isinstance(config, TrialConfig)]
         if wrong:
             raise TypeError(f"{wrong[0]!r} is a {type(wrong[0]).__name__}; expected a TrialConfig")

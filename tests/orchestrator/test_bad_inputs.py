@@ -357,6 +357,7 @@ SPACES = [
     ("no configs", space("[replace(BASE, learning_rate=rate) for rate in (2e-5, 1e-4)]", "[]"), "either configs=[...] or space=fn with trials=N"),
     ("a list and a space", space("configs=", "space=print, trials=2, configs="), "either configs=[...] or space=fn with trials=N"),
     ("a dict for a config", space("[replace(", "[{'epochs': 1}] + [replace("), "is a dict; expected a TrialConfig"),
+    ("a grid of a million", space("(2e-5, 1e-4)]", "(2e-5, 1e-4)] * 500_000"), "1,000,000 trials, at most 10,000 are one sweep; space=fn with trials=N tries N of a large grid"),
     ("no trials", lambda c: c.file.write_text(SPACE.format(body="return BASE").replace("trials=3", "trials=0")), "a sweep over a space says trials=N, 1 or more"),
     ("an unknown sampler", lambda c: c.file.write_text(SPACE.format(body="return BASE").replace("trials=3", "trials=3, sampler='grid'")), "sampler is 'grid'; expected one of tpe, random"),
     ("a space that is no function", lambda c: c.file.write_text(SPACE.format(body="return BASE").replace("space=space", "space=3")), "space is 3; expected a function"),
