@@ -32,7 +32,7 @@ DERANDOMIZE = "SWEEP_DATA_FILES" not in os.environ
 SENTIMENT = TASKS["sentiment"]
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 RULES = (
-    "a blank line",
+    "blank lines, and then a row",
     "stands there twice",
     "a row of over",
     "a line of over",
