@@ -131,7 +131,7 @@ def test_a_process_in_which_nothing_moves_is_given_up(lab, undisturbed, fault):
         pytest.param([signal.SIGINT], 30, marks=pytest.mark.faults),
         ([signal.SIGTERM], 30),
         pytest.param([signal.SIGHUP], 30, marks=pytest.mark.faults),
-        ([signal.SIGINT, signal.SIGINT], 6),
+        pytest.param([signal.SIGINT, signal.SIGINT], 6, marks=pytest.mark.faults),
     ],
     ids=["Ctrl-C", "TERM", "HUP", "Ctrl-C twice"],
 )
@@ -183,6 +183,7 @@ def test_input_that_changes_under_a_sweep_stops_it_and_fails_no_trial(tmp_path, 
     assert {row["state"] for row in lab.board()["rows"]} == {"completed"}
 
 
+@pytest.mark.faults
 def test_an_early_stopped_sweep_that_is_killed_ends_whole(tmp_path, tiny_data, tiny_encoder):
     """Adaptive decisions differ with the order of results; each trial still has one end, and everything agrees."""
     lab = Lab(tmp_path, tiny_data, tiny_encoder, halving=True)
@@ -198,6 +199,7 @@ def test_an_early_stopped_sweep_that_is_killed_ends_whole(tmp_path, tiny_data, t
     assert states == {"completed", "pruned"}
 
 
+@pytest.mark.faults
 def test_a_spot_notice_saves_the_trials_and_counts_against_nobody(lab, undisturbed):
     """Within the step the trials are saved and left; where the notice is withdrawn they go on, no step taken twice."""
     cloud = Metadata()
