@@ -88,11 +88,9 @@ def _made(name: str, check: Callable[[Examined], list[str]], examined: Examined)
         return Finding(name, str(error).split("\n"), error.exit_code, error)
     except (DataError, EncoderError) as error:
         return Finding(name, str(error).split("\n"), BAD_INPUT, error)
-    except OSError as error:
-        if not is_unusable(error):
-            return Finding(name, [unforeseen(error)], FAILED, error)
-        return Finding(name, [unusable_line(error)], BAD_INPUT, error)
     except Exception as error:  # noqa: BLE001  (what nobody foresaw hides nothing of what others found)
+        if isinstance(error, OSError) and is_unusable(error):
+            return Finding(name, [unusable_line(error)], BAD_INPUT, error)
         return Finding(name, [unforeseen(error)], FAILED, error)
 
 

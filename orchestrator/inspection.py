@@ -1,7 +1,7 @@
 """What a search space and a command line mean, checked without torch, Ray or MLflow: all that is wrong, at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from model.encoder_files import EncoderError, EncoderSource, find_encoder
 from model.table_file import DataError
 from model.tasks import TASKS, Task
 from orchestrator.errors import collected, refuse
-from orchestrator.spec import MOST_TRIALS, LoadedSweep
+from orchestrator.spec import MOST_TRIALS, LoadedSweep, on_seed
 
 if TYPE_CHECKING:
     from orchestrator.probing import Point
@@ -88,7 +88,7 @@ def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
         found += _impossible(everything, [*meant.called, "baseline"], encoder, loaded)
     if options.trials is not None and loaded.sweep.configs:
         found.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
-    total = (len(loaded.sweep.configs) or options.trials or loaded.sweep.trials) * loaded.sweep.seeds
+    total = loaded.sweep.total(options.trials)
     if total > MOST_TRIALS:
         found.append(f"{loaded.path}:{loaded.line}: {total:,} trials, at most {MOST_TRIALS:,} are one sweep")
     refuse(found)
@@ -199,7 +199,7 @@ def _configs(loaded: LoadedSweep, options: Options, problems: list[str]) -> _Con
 
 def _each_seed(configs: Sequence[TrialConfig], seeds: int) -> list[TrialConfig]:
     """Return all configs with their own seed, then all with the next: a sweep that is stopped has seen every config."""
-    return [replace(config, seed=config.seed + more) for more in range(seeds) for config in configs]
+    return [on_seed(config, more) for more in range(seeds) for config in configs]
 
 
 def _wrong_settings(config: TrialConfig, settings: Mapping[str, Any]) -> list[str]:

@@ -93,7 +93,7 @@ def draft(inspected: Inspected, machine: Machine) -> Draft:
     options, sweep = inspected.options, inspected.loaded.sweep
     asked = {"cpus_per_trial": options.cpus_per_trial, "gpus_per_trial": options.gpus_per_trial}
     configs, encoder, corpus = inspected.configs, inspected.encoder, inspected.corpus
-    total = len(configs) if sweep.configs else (options.trials or sweep.trials) * sweep.seeds
+    total = sweep.total(options.trials)
     share = share_out(machine, total, **asked)
     refuse(too_large(machine, share))
     plan = Plan(

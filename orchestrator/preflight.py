@@ -96,8 +96,7 @@ def disk(examined: Examined) -> list[str]:
     assert inspected is not None
     if paths.plan.exists() and not request.new:
         return []  # what it takes, it has taken in part
-    found = inspected.loaded.sweep
-    trials = (len(found.configs) or request.trials or found.trials) * found.seeds
+    trials = inspected.loaded.sweep.total(request.trials)
     parts = needs(
         inspected,
         trials=trials,

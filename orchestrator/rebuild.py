@@ -28,7 +28,6 @@ def rebuild(
 def _rebuild(name: str, out: Path, tracking_uri: str | None) -> None:
     from orchestrator import show
     from orchestrator.idle import idle_sweep
-    from orchestrator.judgement import Judge
     from orchestrator.leaderboard import groups, leaderboard, read_trials, write_leaderboard
     from orchestrator.tracking import Projection
 
@@ -37,7 +36,7 @@ def _rebuild(name: str, out: Path, tracking_uri: str | None) -> None:
         projection = Projection(sweep.plan, sweep.paths, tracking_uri)
         trials = read_trials(sweep.study, sweep.paths)
         projection.sync(trials)
-        judgement = Judge(sweep.plan, sweep.paths).judge(groups(sweep.plan, trials))
+        judgement = projection.judge.judge(groups(sweep.plan, trials))
         board = leaderboard(sweep.plan, sweep.paths, trials, projection.runs, judgement)
         if not sweep.study.running() and len(trials) >= sweep.plan.trials:
             write_leaderboard(sweep.paths, board)

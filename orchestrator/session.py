@@ -22,7 +22,6 @@ from orchestrator.driver import Driver
 from orchestrator.examination import Examined, examine, require
 from orchestrator.folders import private_files
 from orchestrator.hold import hold
-from orchestrator.judgement import Judge
 from orchestrator.leaderboard import TrialRecord, groups, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import LeaseKeeper, leased
 from orchestrator.mlflow_client import first_line
@@ -99,7 +98,7 @@ def _run(examined: Examined, console: Console, signals: Signals) -> int:
     assert drafted is not None
     assert loaded is not None
     if request.dry_run:
-        at_once = concurrency(drafted.plan, machine, request.concurrent)
+        at_once = examined.at_once
         console.print(show.header(drafted.plan, machine, at_once, examined.why), soft_wrap=True)
         kept, cache_limit = request.keep_checkpoints, request.cache_bytes
         show.dry_run(console, drafted, paths, at_once, keep=kept, cache_limit=cache_limit)
@@ -233,7 +232,7 @@ def _finish(sweep: OpenSweep) -> int:
     remove_leftovers(paths)
     trials = read_trials(study, paths)
     trouble = _attempt(projection.refresh) or _attempt(lambda: projection.sync(trials))
-    judgement = Judge(plan, paths).judge(groups(plan, trials))
+    judgement = projection.judge.judge(groups(plan, trials))
     board = leaderboard(plan, paths, trials, projection.runs, judgement)
     write_leaderboard(paths, board)
     majority = show.majority_score(plan, sweep.command.drafted.corpus)

@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args
@@ -86,6 +86,10 @@ class Sweep:
         if self.configs and self.baseline not in self.configs:
             raise ValueError("the baseline is not among the configs; the leaderboard measures against it")
 
+    def total(self, asked: int | None) -> int:
+        """Return the trials of the sweep, all seeds counted, where --trials asks for so many points of a space."""
+        return (len(self.configs) or asked or self.trials) * self.seeds
+
     def _check_seeds(self) -> None:
         if not isinstance(self.seeds, int) or not 1 <= self.seeds <= MOST_SEEDS:
             raise ValueError(f"seeds is {self.seeds!r}; expected a whole number from 1 to {MOST_SEEDS}")
@@ -94,6 +98,11 @@ class Sweep:
             raise ValueError("seeds=N repeats each config; the configs themselves then have one seed")
         if max(own, default=0) + self.seeds > 2**32:
             raise ValueError(f"seed {max(own)} with seeds={self.seeds}: a seed is below 2**32")
+
+
+def on_seed(config: TrialConfig, repeat: int) -> TrialConfig:
+    """Return a config as it is trained for the n-th time, from 0."""
+    return replace(config, seed=config.seed + repeat)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import sqlite3
 import warnings
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ from orchestrator.lease import FencedError, Holder, Lease
 from orchestrator.paths import sqlite_file
 from orchestrator.plan import Plan
 from orchestrator.redaction import redacted
-from orchestrator.spec import Space
+from orchestrator.spec import Space, on_seed
 
 Ended = Literal["completed", "pruned", "failed"]
 _STATES: dict[TrialState, Ended] = {
@@ -224,10 +224,10 @@ class TrialStudy:
             return config_from_dict(self._plan.configs[trial.number])
         point, repeat = divmod(trial.number, self._plan.seeds)
         if point == 0:
-            return _on_seed(config_from_dict(self._plan.baseline), repeat)
+            return on_seed(config_from_dict(self._plan.baseline), repeat)
         assert self._space is not None
         try:
-            return _on_seed(with_settings(self._space(trial), self._plan.settings), repeat)
+            return on_seed(with_settings(self._space(trial), self._plan.settings), repeat)
         except (StorageInternalError, FencedError):
             raise
         except (Exception, SystemExit) as error:
@@ -274,11 +274,6 @@ class ListSampler(BaseSampler):
         """Return the value of the trial's config."""
         del study, param_distribution
         return _choice(self._configs[trial.number].get(param_name))
-
-
-def _on_seed(config: TrialConfig, repeat: int) -> TrialConfig:
-    """Return a config as it is trained for the n-th time."""
-    return replace(config, seed=config.seed + repeat)
 
 
 def _choice(value: Any) -> Any:

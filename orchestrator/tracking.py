@@ -71,7 +71,8 @@ class Projection:
         self._logged_epochs: dict[int, int] = {}
         self._shown: dict[int, dict[str, float]] = {}
         self._summaries_due = 0.0
-        self._judge, self._judgement = Judge(plan, paths), Judgement()
+        self.judge, self._judgement = Judge(plan, paths), Judgement()
+        """The former has read the predictions of every trial that was synced."""
         self._ended: set[int] = set()
         self._in_doubt = False
         """Whether a call has failed: it may take effect yet, long after its caller has gone on."""
@@ -146,7 +147,7 @@ class Projection:
         all_due = not soon or time.monotonic() >= self._summaries_due
         started = time.monotonic()
         if all_due:
-            self._judgement = self._judge.judge(groups(self._plan, trials))
+            self._judgement = self.judge.judge(groups(self._plan, trials))
         board = leaderboard(self._plan, self._paths, trials, self._runs, self._judgement)
         self._sync_summaries(board["rows"], all_due=all_due)
         if all_due:

@@ -1,6 +1,7 @@
 """The tiny encoder and data as the model package sees them."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from model.tasks import TASKS
 from model.tokens import PackedTokens
 from model.training import prepare
 from model.weights import load_encoder
+from tests.model.course_files import refusal_of, split_of
 
 TINY_CONFIG = TrialConfig(
     heads=HeadConfig(common_layers=1, task_layers=1, dropout=0.1),
@@ -134,3 +136,15 @@ def padded():
         return found
 
     return beside_each_other
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return a function that writes a text or bytes as a file and reads it as a split."""
+    return partial(split_of, tmp_path)
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    """Return a function that gives the line with which a file is refused, after `data.csv`."""
+    return partial(refusal_of, tmp_path)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,25 +17,11 @@ from tests.model.course_files import (
     SENTIMENT,
     SIMILARITY,
     STYLES,
-    refusal_of,
     row,
     sentences,
-    split_of,
 )
 
 REAL = Path(__file__).parents[2] / "../shared/data/cs224n"
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Return a function that writes a text or bytes as a file and reads it as a split."""
-    return partial(split_of, tmp_path)
-
-
-@pytest.fixture
-def refusal(tmp_path):
-    """Return a function that gives the line with which a file is refused, after `data.csv`."""
-    return partial(refusal_of, tmp_path)
 
 
 def test_pairs_keep_their_order(read):

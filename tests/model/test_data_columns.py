@@ -1,23 +1,10 @@
 """A data file's header: its columns are found by name, or what is wrong with it is told with its line."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
-from tests.model.course_files import HEADER, SENTIMENT, SIMILARITY, refusal_of, row, split_of
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Return a function that writes a text or bytes as a file and reads it as a split."""
-    return partial(split_of, tmp_path)
-
-
-@pytest.fixture
-def refusal(tmp_path):
-    """Return a function that gives the line with which a file is refused, after `data.csv`."""
-    return partial(refusal_of, tmp_path)
+from tests.model.course_files import HEADER, SENTIMENT, SIMILARITY, row
 
 
 def test_columns_are_found_by_name(read):

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,19 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.data import Split, read_split, too_uniform
-from tests.model.course_files import HEADER, PAIR_HEADER, SENTIMENT, SIMILARITY, pair, refusal_of, row, split_of
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Return a function that writes a text or bytes as a file and reads it as a split."""
-    return partial(split_of, tmp_path)
-
-
-@pytest.fixture
-def refusal(tmp_path):
-    """Return a function that gives the line with which a file is refused, after `data.csv`."""
-    return partial(refusal_of, tmp_path)
+from tests.model.course_files import HEADER, PAIR_HEADER, SENTIMENT, SIMILARITY, pair, row
 
 
 @pytest.mark.parametrize("labels", [["3"], ["3", "3.0", " 3 "], ["0", "-0.0"]])

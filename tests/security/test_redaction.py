@@ -57,7 +57,7 @@ def test_secrets_are_known_by_their_looks(secrets, form):
         "http://host/path?mail=a@b, http://host:5000/a@b?mail=a@b, http://[::1]:5000/a@b, http://[::1]/a@b",
         "http://host/a:b@c http://host 'http://host:5000' \"http://host:5000\" a:b@c",
         "sqlite:////data/me:you@home/mlflow.db s3://bucket/key:1@2 http://host#a@b",
-        "PWD=/work/main OLDPWD='/work', 'PWD': '/work/main', \"PWD\": \"/work/main\"",
+        "PWD=/home/me/sweeps OLDPWD='/home/me', 'PWD': '/home/me/sweeps', \"PWD\": \"/home/me/sweeps\"",
         "password='', password: \"\", SharedAccessKeyName=Root;AccountName=me",
     ],
 )
