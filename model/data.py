@@ -68,13 +68,16 @@ class Split:
         if count is None or count >= len(self):
             return self
         keys = [hashlib.sha256("\t".join(texts).encode()).digest() for texts in self.sentences]
-        chosen = sorted(sorted(range(len(self)), key=lambda i: (keys[i], i))[:count])
+        return self.part(sorted(sorted(range(len(self)), key=lambda i: (keys[i], i))[:count]))
+
+    def part(self, places: Sequence[int]) -> "Split":
+        """Return the examples at these places."""
         return replace(
             self,
-            ids=tuple(self.ids[i] for i in chosen),
-            sentences=tuple(self.sentences[i] for i in chosen),
-            labels=None if self.labels is None else self.labels[chosen],
-            lines=self.lines[chosen],
+            ids=tuple(self.ids[i] for i in places),
+            sentences=tuple(self.sentences[i] for i in places),
+            labels=None if self.labels is None else self.labels[list(places)],
+            lines=self.lines[list(places)],
         )
 
     def content_hash(self) -> str:

@@ -128,6 +128,7 @@ register(
             "files": {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"},
             "sentences": ("text",),
             "label": "label",
+            "test_labels": True,
         },
     )
 )

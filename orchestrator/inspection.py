@@ -16,6 +16,7 @@ from model.config import (
 )
 from model.data import Corpus, load_corpus, too_uniform
 from model.encoder_files import EncoderError, EncoderSource, find_encoder
+from model.sealed import Seal, seal
 from model.table_file import DataError
 from model.tasks import TASKS, Task
 from orchestrator.errors import collected, refuse
@@ -60,6 +61,9 @@ class Inspected:
     tasks: list[Task]
     encoder: EncoderSource
     corpus: Corpus
+    """What trials may read: the test set is not in it."""
+    sealed: Mapping[str, Seal]
+    """The test set of each task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,10 @@ def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
     encoder = collected(lambda: find_encoder(options.encoder), found, (EncoderError,))
     tasks = _tasks(everything)
     corpus = collected(lambda: load_corpus(options.data, tasks, strict=options.strict_data), found, (DataError,))
+    sealed: dict[str, Seal] | None = None
     if corpus is not None:
+        whole = corpus
+        corpus, sealed = collected(lambda: seal(options.data, tasks, whole), found, (DataError,)) or (corpus, None)
         found += _without_a_metric(corpus, options.max_dev_examples)
     if encoder is not None:
         found += _impossible(everything, [*meant.called, "baseline"], encoder, loaded)
@@ -94,6 +101,7 @@ def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
     refuse(found)
     assert encoder is not None
     assert corpus is not None
+    assert sealed is not None
     return Inspected(
         loaded=loaded,
         options=options,
@@ -104,6 +112,7 @@ def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
         tasks=tasks,
         encoder=encoder,
         corpus=corpus,
+        sealed=sealed,
     )
 
 

@@ -11,6 +11,7 @@ from model.encoder_files import EncoderSource
 from model.encoder_store import encoder_of
 from model.files import canonical_json
 from model.prefix_cache import PrefixCache
+from model.sealed import readable
 from model.training import TaskData, prepare
 from orchestrator.failures import InputChangedError
 from orchestrator.paths import SweepPaths
@@ -66,7 +67,7 @@ def depths_alike(plan: Plan, config: TrialConfig, shape: EncoderConfig) -> set[i
 def _material(plan_json: str, paths: SweepPaths) -> Material:
     plan = Plan(**json.loads(plan_json))
     encoder = encoder_of(plan.encoder, plan.encoder["given"], paths.encoders)
-    corpus = load_corpus(plan.data["source"], plan.task_list())
+    corpus = readable(load_corpus(plan.data["source"], plan.task_list()), plan.data["sealed"])
     for task, splits in corpus.items():
         for name, split in splits.items():
             if split.content_hash() != plan.data["content"][f"{task}/{name}"]:

@@ -30,7 +30,7 @@ from orchestrator.inspection import Inspected
 from orchestrator.redaction import redacted
 from orchestrator.resources import Machine, share_out, too_large
 
-PLAN_VERSION = 4
+PLAN_VERSION = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,7 @@ def draft(inspected: Inspected, machine: Machine) -> Draft:
             "source": _absolute(options.data),
             "max_dev_examples": options.max_dev_examples,
             "content": {f"{t}/{n}": s.content_hash() for t, splits in corpus.items() for n, s in splits.items()},
+            "sealed": {task: asdict(found) for task, found in inspected.sealed.items()},
         },
         cpus_per_trial=share.cpus,
         gpus_per_trial=share.gpus,

@@ -13,6 +13,7 @@ from model.data import Corpus, load_corpus
 from model.encoder_config import BERT_BASE
 from model.encoder_files import MINILM_SHA256
 from model.files import size_text
+from model.sealed import readable
 from model.sizes import parameter_counts
 from model.table_file import DataError
 from model.tasks import majority_scores, overall_score
@@ -254,7 +255,7 @@ def majority_score(plan: Plan, corpus: Corpus | None = None) -> float | None:
     """Return the dev score of answering with the commonest training label always; None where the data are gone."""
     tasks = plan.task_list()
     try:
-        corpus = corpus or load_corpus(plan.data["source"], tasks)
+        corpus = corpus or readable(load_corpus(plan.data["source"], tasks), plan.data["sealed"])
     except DataError:
         return None
     scores, cap = {}, plan.data["max_dev_examples"]

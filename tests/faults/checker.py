@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from model.checkpoint import load_model, open_checkpoint
 from model.data import load_corpus
 from model.encoder_store import encoder_of
+from model.sealed import readable
 from model.training import prepare
 from orchestrator.paths import SweepPaths, tracking_uri
 from orchestrator.plan import read_plan
@@ -72,7 +73,7 @@ def bests(paths, plan, verdicts, *, again):
         torch.set_num_threads(plan.threads)
         if data is None:
             encoder = encoder_of(plan.encoder, plan.encoder["given"], paths.encoders)
-            corpus = load_corpus(plan.data["source"], plan.task_list())
+            corpus = readable(load_corpus(plan.data["source"], plan.task_list()), plan.data["sealed"])
             sha = encoder.tokenizer_sha256
             data = prepare(corpus, checkpoint.config, encoder.tokenizer(), tokenizer_sha256=sha)
         model = load_model(checkpoint, encoder)
