@@ -13,12 +13,12 @@ from scipy import stats
 
 from evidence.comparisons import ALPHA, Comparison, Standing, compare
 from evidence.expected import expected
-from evidence.scores import Answers, Array, scores
+from evidence.scores import Answers, Array, Scores, scores
 from evidence.seeds import Configs, configs
 from model.checkpoint import read_predictions
 from model.files import DamagedFileError
 from model.tasks import Task
-from orchestrator.leaderboard import Group
+from orchestrator.leaderboard import Group, TrialRecord
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 
@@ -40,6 +40,18 @@ class Judgement:
     """Why configs are without an entry."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """Trials whose predictions are known, each of a config, and their scores on the same examples."""
+
+    keys: list[Hashable]
+    trials: list[TrialRecord]
+    scores: Scores
+
+
+NO_SCORES = Scores(overall_T=np.zeros(0), covariance_TT=np.zeros((0, 0)), resolution=0.0)
+
+
 class Judge:
     """Judges one sweep as it grows: predictions are read once."""
 
@@ -53,18 +65,30 @@ class Judge:
 
     def judge(self, groups: Sequence[Group]) -> Judgement:
         """Return what is to be said of the configs that have completed trials."""
+        scored = self.scored(groups)
+        wrong = [
+            self._problems[trial.number]
+            for group in groups
+            for trial in group.completed
+            if trial.number in self._problems
+        ]
+        if not scored.keys:
+            return Judgement(problems=wrong)
+        baseline = next((group.key for group in groups if group.is_baseline), None)
+        return replace(_judged(configs(scored.scores, scored.keys), baseline), problems=wrong)
+
+    def scored(self, groups: Sequence[Group]) -> "Scored":
+        """Return the completed trials whose predictions can be used, with their scores."""
         trials = [(group.key, trial) for group in groups for trial in group.completed]
         for _, trial in trials:
             if trial.number not in self._predictions:
                 assert trial.best is not None
                 self._read(trial.number, trial.best["checkpoint"])
-        known = [(key, trial.number) for key, trial in trials if trial.number in self._predictions]
-        wrong = [self._problems[trial.number] for _, trial in trials if trial.number in self._problems]
-        if not known or self._examples is None:
-            return Judgement(problems=wrong)
-        found = configs(scores(self._answers([number for _, number in known])), [key for key, _ in known])
-        baseline = next((group.key for group in groups if group.is_baseline), None)
-        return replace(_judged(found, baseline), problems=wrong)
+        known = [(key, trial) for key, trial in trials if trial.number in self._predictions]
+        if not known:
+            return Scored(keys=[], trials=[], scores=NO_SCORES)
+        found = scores(self._answers([trial.number for _, trial in known]))
+        return Scored(keys=[key for key, _ in known], trials=[trial for _, trial in known], scores=found)
 
     def _read(self, number: int, checkpoint: str) -> None:
         """Keep a trial's predictions, or why there are none."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ JUDGED = (
     "p_beats_baseline",
 )  # fmt: skip
 """Columns of a row that a judgement gives."""
+CONFIRMED = {"confirmed": "verdict", "confirm_mean": "mean", "confirm_sd": "sd", "confirm_seeds": "seeds"}
+"""Columns of a row that a confirmation gives, and their names there; its scores are on fresh seeds alone."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,14 @@ def groups(plan: Plan, trials: Sequence[TrialRecord]) -> list[Group]:
     """Return the trials by config, in the order of their first ones."""
     found: dict[str, list[TrialRecord]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
-        found.setdefault(_key(trial.config, plan.seeds), []).append(trial)
-    baseline = _key(plan.baseline, plan.seeds)
+        found.setdefault(config_key(trial.config, seedless=plan.seeds > 1), []).append(trial)
+    baseline = config_key(plan.baseline, seedless=plan.seeds > 1)
     return [Group(key, members, key == baseline) for key, members in found.items()]
 
 
-def _key(config: Mapping[str, Any], seeds: int) -> str:
-    """Return what trials of one config share: all of it, without the seed where the sweep repeats each config."""
-    return json.dumps({name: value for name, value in config.items() if seeds == 1 or name != "seed"}, sort_keys=True)
+def config_key(config: Mapping[str, Any], *, seedless: bool) -> str:
+    """Return what trials of one config share: all of it, or all but the seed where configs are repeated."""
+    return json.dumps({name: value for name, value in config.items() if name != "seed" or not seedless}, sort_keys=True)
 
 
 def leaderboard(
@@ -137,6 +140,13 @@ def leaderboard(
         key=lambda group: (-_best(group.shown)["dev_score"], group.shown.number),
     )
     top = mean(ranked[0].scores) if ranked else None
+    found = _read_json(paths.confirmed) if paths.stage == "search" else None
+    by_key = {config_key(row["config"], seedless=True): row for row in (found or {}).get("rows", ())}
+
+    def confirmed(group: Group) -> dict[str, Any]:
+        row = by_key.get(config_key(group.shown.config, seedless=True), {})
+        return {name: row.get(of) for name, of in CONFIRMED.items()}
+
     order = [
         *enumerate(ranked, start=1),
         *((None, group) for group in (*pruned, *(g for g in rest if g not in pruned))),
@@ -149,9 +159,20 @@ def leaderboard(
         "varies": plan.varies,
         "seeds": plan.seeds,
         "seed_sd": judgement.seed_sd if judgement else None,
-        "rows": [_row(paths, group, rank, top, runs or {}, judgement) for rank, group in order],
+        "rows": [_row(paths, group, rank, top, runs or {}, judgement) | confirmed(group) for rank, group in order],
         "trials": _trial_rows(paths, trials, runs or {}),
+        "confirmation": found,
+        "test": _read_json(paths.search.opened) if paths.stage == "search" else None,
     }
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return the plain values of a file, None where it is not there."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return values
 
 
 def write_leaderboard(paths: SweepPaths, board: Mapping[str, Any]) -> None:

@@ -1,8 +1,10 @@
 """What a worker process keeps from trial to trial: data, tokens, encoder, prefix cache."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from model.config import TrialConfig, config_from_dict, config_to_dict
 from model.data import Corpus, load_corpus
@@ -12,6 +14,7 @@ from model.encoder_store import encoder_of
 from model.files import canonical_json
 from model.prefix_cache import PrefixCache
 from model.sealed import readable
+from model.tasks import Task
 from model.training import TaskData, prepare
 from orchestrator.failures import InputChangedError
 from orchestrator.paths import SweepPaths
@@ -34,7 +37,7 @@ class Material:
 
 def material_of(plan: Plan, paths: SweepPaths) -> Material:
     """Return data and encoder of a plan, checked to be those that were planned; kept in the process."""
-    return _material(canonical_json(plan.to_dict()), paths)
+    return _material(canonical_json([plan.encoder, plan.data, plan.tasks]), paths)
 
 
 def examples_of(material: Material, plan: Plan, paths: SweepPaths, config: TrialConfig) -> list[TaskData]:
@@ -64,12 +67,19 @@ def depths_alike(plan: Plan, config: TrialConfig, shape: EncoderConfig) -> set[i
 
 
 @lru_cache(maxsize=1)
-def _material(plan_json: str, paths: SweepPaths) -> Material:
-    plan = Plan(**json.loads(plan_json))
-    encoder = encoder_of(plan.encoder, plan.encoder["given"], paths.encoders)
-    corpus = readable(load_corpus(plan.data["source"], plan.task_list()), plan.data["sealed"])
+def _material(of_plan: str, paths: SweepPaths) -> Material:
+    encoder_values, data, tasks = json.loads(of_plan)
+    encoder = encoder_of(encoder_values, encoder_values["given"], paths.encoders)
+    return Material(
+        encoder, planned_corpus(data, [Task.from_dict(task) for task in tasks]), PrefixCache(paths.prefix_cache)
+    )
+
+
+def planned_corpus(data: Mapping[str, Any], tasks: Sequence[Task]) -> Corpus:
+    """Return what trials read of a plan's data. Raises InputChangedError where it is no longer that."""
+    corpus = readable(load_corpus(data["source"], tasks), data["sealed"])
     for task, splits in corpus.items():
         for name, split in splits.items():
-            if split.content_hash() != plan.data["content"][f"{task}/{name}"]:
+            if split.content_hash() != data["content"][f"{task}/{name}"]:
                 raise InputChangedError(f"{split.source}: changed since the sweep was planned")
-    return Material(encoder, corpus, PrefixCache(paths.prefix_cache))
+    return corpus

@@ -9,16 +9,22 @@ OUT/NAME/trials/NNNN/attempt-K/       of the K-th start: started.json, and end.j
   best-EEEE/                          the weights that were best on dev, of epoch E, with their predictions
 OUT/NAME/trials/NNNN/verdict.json     how the trial ended; absent while it has not; verdict.copy.json is the same
 OUT/NAME/leaderboard.json
+OUT/NAME/confirm/                     its confirmation on fresh seeds: plan.json, study.db, trials/ again; asked.json,
+                                      confirmation.json (what it found) and test.json (once the test set is opened)
+OUT/test-set-openings.jsonl           every opening of a test set, by whatever sweep
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from model.files import flush_folder, make_folder
 
+Stage = Literal["search", "confirm"]
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-RESERVED = frozenset({"cache", "encoders", "mlartifacts", "mlflow.db", "mlflow-server.log"})
+OPENINGS = "test-set-openings.jsonl"
+RESERVED = frozenset({"cache", "encoders", "mlartifacts", "mlflow.db", "mlflow-server.log", OPENINGS})
 """What OUT holds beside the sweeps."""
 
 
@@ -83,15 +89,26 @@ def best_folder(attempt: Path, epoch: int) -> Path:
 
 @dataclass(frozen=True)
 class SweepPaths:
-    """The folder of one sweep under OUT."""
+    """The folder of one sweep under OUT, or of its confirmation, which is a sweep of its own within it."""
 
     out: Path
     name: str
+    stage: Stage = "search"
 
     @property
     def root(self) -> Path:
-        """Return OUT/NAME."""
-        return self.out / self.name
+        """Return OUT/NAME, of a confirmation OUT/NAME/confirm."""
+        return self.out / self.name if self.stage == "search" else self.out / self.name / self.stage
+
+    @property
+    def search(self) -> "SweepPaths":
+        """Return the paths of the sweep itself."""
+        return replace(self, stage="search")
+
+    @property
+    def confirmation(self) -> "SweepPaths":
+        """Return the paths of its confirmation."""
+        return replace(self, stage="confirm")
 
     @property
     def plan(self) -> Path:
@@ -114,9 +131,29 @@ class SweepPaths:
         return self.root / "leaderboard.json"
 
     @property
+    def asked(self) -> Path:
+        """Return the file of what is to be confirmed."""
+        return self.confirmation.root / "asked.json"
+
+    @property
+    def confirmed(self) -> Path:
+        """Return the file of what a confirmation found."""
+        return self.confirmation.root / "confirmation.json"
+
+    @property
+    def opened(self) -> Path:
+        """Return the file of the scores on the test set; absent while that is sealed."""
+        return self.confirmation.root / "test.json"
+
+    @property
+    def openings(self) -> Path:
+        """Return the record of every opening of a test set by a sweep of OUT: a line each, for ever."""
+        return self.out / OPENINGS
+
+    @property
     def data_report(self) -> Path:
-        """Return the data report's file."""
-        return self.root / "data.json"
+        """Return the data report's file; a confirmation is on the same data."""
+        return self.search.root / "data.json"
 
     @property
     def ray(self) -> Path:
@@ -125,8 +162,8 @@ class SweepPaths:
 
     @property
     def tracking(self) -> Path:
-        """Return the file that names the MLflow store of the sweep."""
-        return self.root / "tracking.txt"
+        """Return the file that names the MLflow store of the sweep, its confirmation's too."""
+        return self.search.root / "tracking.txt"
 
     @property
     def token_cache(self) -> Path:

@@ -27,21 +27,16 @@ def rebuild(
 
 def _rebuild(name: str, out: Path, tracking_uri: str | None) -> None:
     from orchestrator import show
+    from orchestrator.confirming import published_again
     from orchestrator.idle import idle_sweep
-    from orchestrator.leaderboard import groups, leaderboard, read_trials, write_leaderboard
-    from orchestrator.tracking import Projection
+    from orchestrator.publishing import publish
 
     advice = "rebuild it when that one ends: a running sweep keeps MLflow up to date itself"
     with idle_sweep(name, out, tracking_uri, advice) as sweep:
-        projection = Projection(sweep.plan, sweep.paths, tracking_uri)
-        trials = read_trials(sweep.study, sweep.paths)
-        projection.sync(trials)
-        judgement = projection.judge.judge(groups(sweep.plan, trials))
-        board = leaderboard(sweep.plan, sweep.paths, trials, projection.runs, judgement)
-        if not sweep.study.running() and len(trials) >= sweep.plan.trials:
-            write_leaderboard(sweep.paths, board)
-            projection.finish(board, show.verdict(board, show.majority_score(sweep.plan)))
-    print(f"{len(trials)} trials of {name} are in MLflow")
+        projection, board = publish(sweep, tracking_uri)
+        confirmed = published_again(sweep, tracking_uri)
+    also = f", and {confirmed} of its confirmation" if confirmed else ""
+    print(f"{len(board['trials'])} trials of {name} are in MLflow{also}")
     print(show.place(sweep.paths, projection.link, tracking_uri))
     if tracking_uri is not None:
         print("that is its store from now on: name it to other commands too")

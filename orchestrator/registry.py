@@ -9,19 +9,23 @@ from orchestrator import mlflow_client as _first  # noqa: F401  (sets what MLflo
 # isort: split
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from model.checkpoint import open_checkpoint, was_released
 from model.failpoints import reach
 from model.files import DamagedFileError
+from orchestrator.errors import SweepError
 from orchestrator.leaderboard import TrialRecord
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.retention import kept_trials, release
 
 BEST_DEV = "best-dev"
+CHAMPION = "champion"
+"""The alias that a confirmation gives, and nothing else."""
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ class ModelRegistry:
         """Ask nothing yet; the weights of the best `keep` trials stay, and of registered ones."""
         self._client, self._plan, self._paths = client, plan, paths
         self._experiment, self._keep = experiment, keep
+        self._of_stage = "" if paths.stage == "search" else f"{paths.stage}-"
         self._released: set[int] = set()
         self._registered: int | None = None
 
@@ -57,7 +62,7 @@ class ModelRegistry:
         model = self._ready(run)
         if model is None:
             model = self._client.create_logged_model(
-                self._experiment, name=f"{self._plan.name}-{trial.number:04d}", source_run_id=run
+                self._experiment, name=f"{self._plan.name}-{self._of_stage}{trial.number:04d}", source_run_id=run
             )
             reach("mlflow: created model", trial=trial.number)
             self._client.log_model_artifacts(model.model_id, str(folder))
@@ -73,7 +78,43 @@ class ModelRegistry:
         best = next((row for row in rows if row["rank"] == 1), None)
         if best is None or best["trial"] == self._registered:
             return
-        name, number = self._plan.name, best["trial"]
+        number = best["trial"]
+        version = self._version_of(runs[number])
+        if version is None:  # its weights were released: there is nothing to register
+            return
+        reach("mlflow: registered", trial=number)
+        self._client.set_registered_model_alias(self._plan.name, BEST_DEV, version.version)
+        reach("mlflow: named best-dev", trial=number)
+        self._registered = number
+
+    def champion(self) -> ModelVersion | None:
+        """Return the model version that is champion; None while there is none."""
+        try:
+            return self._client.get_model_version_by_alias(self._plan.name, CHAMPION)
+        except MlflowException as error:
+            if error.error_code not in {
+                ErrorCode.Name(RESOURCE_DOES_NOT_EXIST),
+                ErrorCode.Name(INVALID_PARAMETER_VALUE),
+            }:
+                raise
+            return None
+
+    def crown(self, run: str, tags: Mapping[str, str]) -> str:
+        """Let the alias champion name a run's checkpoint, with what it was confirmed by; return its version.
+
+        Raises SweepError where MLflow does not have the checkpoint.
+        """
+        version = self._version_of(run)
+        if version is None:
+            raise SweepError(f"MLflow has no checkpoint of run {run}; the same command stores it")
+        for key, value in tags.items():
+            self._client.set_model_version_tag(self._plan.name, version.version, key, value)
+        self._client.set_registered_model_alias(self._plan.name, CHAMPION, version.version)
+        return str(version.version)
+
+    def _version_of(self, run: str) -> ModelVersion | None:
+        """Return the registered version of a run's checkpoint, a new one where there is none; None without one."""
+        name = self._plan.name
         try:
             self._client.get_registered_model(name)
         except MlflowException as error:
@@ -81,17 +122,14 @@ class ModelRegistry:
                 raise
             self._client.create_registered_model(name, description=f"{self._plan.question} Best-dev checkpoints.")
         versions = self._client.search_model_versions(f"name = '{name}'")
-        version = next((v for v in versions if v.run_id == runs[number]), None)
+        version = next((v for v in versions if v.run_id == run), None)
         if version is None:
-            model = self._ready(runs[number])
-            if model is None:  # its weights were released: there is nothing to register
-                return
+            model = self._ready(run)
+            if model is None:
+                return None
             source = f"models:/{model.model_id}"
-            version = self._client.create_model_version(name, source, runs[number], model_id=model.model_id)
-        reach("mlflow: registered", trial=number)
-        self._client.set_registered_model_alias(name, BEST_DEV, version.version)
-        reach("mlflow: named best-dev", trial=number)
-        self._registered = number
+            version = self._client.create_model_version(name, source, run, model_id=model.model_id)
+        return version
 
     def release(self, board: Mapping[str, Any], runs: Mapping[int, str]) -> None:
         """Let go of the weights that are not to be kept: in MLflow, then in the trials' folders."""

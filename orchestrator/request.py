@@ -7,7 +7,26 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Manner:
+    """How one run of the driver goes about it: nothing that results follow from."""
+
+    address: str | None = None
+    """A Ray head; None: a Ray of this process alone."""
+    prefix_cache_gb: float = 50.0
+    hang_after: float = 600.0
+    local: bool = False
+    """The first trial alone, in this process."""
+    as_json: bool = False
+    quiet: bool = False
+
+    @property
+    def cache_bytes(self) -> int:
+        """Return the limit of the frozen layers' cache."""
+        return int(self.prefix_cache_gb * 1e9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Manner):
     """What a person asks for; every field but the last two is an option of `python -m orchestrator.sweep`."""
 
     file: Path
@@ -22,24 +41,13 @@ class Request:
     new: bool = False
     out: Path
     tracking_uri: str | None = None
-    address: str | None = None
     gpus_per_trial: float | None = None
     cpus_per_trial: float | None = None
     concurrent: int | None = None
-    prefix_cache_gb: float = 50.0
-    hang_after: float = 600.0
     keep_checkpoints: int = 10
     strict_data: bool = False
     dry_run: bool = False
-    local: bool = False
-    as_json: bool = False
-    quiet: bool = False
     out_is_known: bool = True
     """Whether `out` is what was asked for; what was asked for may be impossible."""
     problems: tuple[str, ...] = ()
     """What is wrong with the options as they are written: the first check tells it."""
-
-    @property
-    def cache_bytes(self) -> int:
-        """Return the limit of the frozen layers' cache."""
-        return int(self.prefix_cache_gb * 1e9)

@@ -43,6 +43,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             # Not the plan: Tune keeps a config several times over, and a plan holds all configs of the sweep.
             "out": str(self._paths.out),
             "sweep": self._paths.name,
+            "stage": self._paths.stage,
             "number": proposal.number,
             "attempt": attempt,
             "execution": asdict(self._execution),

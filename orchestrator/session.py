@@ -4,9 +4,8 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 
@@ -18,16 +17,15 @@ from model.files import flush_folder, write_json
 from orchestrator import errors, ray_environment, show
 from orchestrator.console import console as console_for
 from orchestrator.console import say
-from orchestrator.driver import Driver
 from orchestrator.examination import Examined, examine, require
 from orchestrator.folders import private_files
 from orchestrator.hold import hold
-from orchestrator.leaderboard import TrialRecord, groups, leaderboard, read_trials, write_leaderboard
-from orchestrator.lease import LeaseKeeper, leased
+from orchestrator.leaderboard import groups, leaderboard, read_trials, write_leaderboard
+from orchestrator.lease import leased
 from orchestrator.mlflow_client import first_line
+from orchestrator.open_sweep import OpenSweep, run_trials
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Draft, Plan, concurrency, settle
-from orchestrator.progress import Progress, mode_for
+from orchestrator.plan import Draft, concurrency, settle
 from orchestrator.readiness import SECOND_STAGE, refuse_other_resources, tracking
 from orchestrator.redaction import redacted
 from orchestrator.request import Request
@@ -36,8 +34,7 @@ from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
 from orchestrator.spec import LoadedSweep
 from orchestrator.study import TrialStudy
-from orchestrator.tracking import Projection, ProjectionThread, require_same_store
-from orchestrator.trial import Execution, run_trial
+from orchestrator.tracking import Projection, require_same_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +50,6 @@ class Command:
     paths: SweepPaths
     console: Console
     signals: Signals
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenSweep:
-    """A sweep that this process alone works on."""
-
-    command: Command
-    plan: Plan
-    study: TrialStudy
-    lease: LeaseKeeper
-    projection: Projection
-    at_once: int
-    """So many trials."""
-    notes: list[str]
-    """What a person may want to mend in the data."""
 
 
 def run(examined: Examined) -> int:
@@ -134,30 +116,32 @@ def _drive(command: Command) -> int:
     study = TrialStudy(paths.study_uri, plan, command.loaded.sweep.space)
     with leased(study) as lease:
         sweep = OpenSweep(
-            command=command,
             plan=plan,
+            paths=paths,
             study=study,
             lease=lease,
             projection=Projection(plan, paths, request.tracking_uri, request.keep_checkpoints),
+            machine=command.machine,
             at_once=concurrency(plan, command.machine, request.concurrent),
-            notes=notes,
+            signals=command.signals,
+            manner=request,
         )
-        return _run_leased(sweep)
+        return _run_leased(command, sweep, notes)
 
 
-def _run_leased(sweep: OpenSweep) -> int:
+def _run_leased(command: Command, sweep: OpenSweep, notes: Sequence[str]) -> int:
     """Run the trials that are left, and say what came of it."""
-    command, console = sweep.command, sweep.command.console
+    console = command.console
     console.print(show.header(sweep.plan, command.machine, sweep.at_once, command.why), soft_wrap=True)
-    for line in sweep.notes:
+    for line in notes:
         console.print(f"  note  {line}", soft_wrap=True)
     console.print(show.place(command.paths, sweep.projection.link, command.request.tracking_uri), soft_wrap=True)
-    trouble = _run_trials(sweep)
+    trouble = run_trials(sweep)
     if trouble is not None:
         say(f"error: the sweep was stopped: {trouble}", to=sys.stderr)
         say(f"what is saved stays; when that is mended, the same command continues:\n  {_command()}", to=sys.stderr)
         return errors.FAILED
-    return _stopped(console) if command.signals.asked else _finish(sweep)
+    return _stopped(console) if command.signals.asked else _finish(command, sweep)
 
 
 def _concerns(paths: SweepPaths, drafted: Draft) -> list[str]:
@@ -175,67 +159,17 @@ def _stopped(console: Console) -> int:
     return errors.INTERRUPTED
 
 
-def _run_trials(sweep: OpenSweep) -> str | None:
-    """Run what is left of the sweep; return the trouble that ended it, if any did."""
-    command, plan, study, lease = sweep.command, sweep.plan, sweep.study, sweep.lease
-    request, paths = command.request, command.paths
-    with Progress(plan, mode_for(as_json=request.as_json, quiet=request.quiet)) as progress:
-        for trial in read_trials(study, paths):
-            if trial.state != "running":
-                progress.already_ended(trial.number, {"best": trial.best if trial.state != "failed" else None})
-        if len(study.ended()) >= plan.trials and not study.running():
-            return None
-        known: dict[int, TrialRecord] = {}
-        thread = ProjectionThread(sweep.projection, lambda: read_trials(study, paths, known))
-
-        def publish(event: dict[str, Any]) -> None:
-            progress.publish(event)
-            thread.wake()
-            if (news := thread.news()) is not None:
-                progress.publish({"event": "note", "trial": event["trial"], "about": "MLflow", "text": news})
-
-        driver = Driver(study, paths, publish)
-        lease.on_lost = driver.stop
-        if lease.lost is not None:
-            driver.stop(lease.lost)
-        execution = Execution(request.cache_bytes, hang_s=request.hang_after)
-        try:
-            if request.local:
-                _run_first(driver, plan, paths, execution)
-            else:
-                from orchestrator import runner
-
-                with runner.cluster(request.address, command.machine):
-                    runner.run(plan, paths, driver, execution, sweep.at_once, command.signals)
-        finally:
-            thread.close()
-        if lease.lost is not None:
-            raise lease.lost
-        return driver.trouble
-
-
-def _run_first(driver: Driver, plan: Plan, paths: SweepPaths, execution: Execution) -> None:
-    """Run the first trial that is open in this process, where a debugger sees it."""
-    proposed = driver.propose()
-    if proposed is not None:
-        proposal, attempt = proposed
-        reports = run_trial(plan, paths, proposal.number, proposal.config, attempt, execution)
-        for report in reports:
-            if driver.record(report) == "stop":
-                reports.close()
-
-
-def _finish(sweep: OpenSweep) -> int:
+def _finish(command: Command, sweep: OpenSweep) -> int:
     """Bring everything up to date, write and print the leaderboard."""
-    plan, study, projection, paths = sweep.plan, sweep.study, sweep.projection, sweep.command.paths
-    console, request = sweep.command.console, sweep.command.request
+    plan, study, projection, paths = sweep.plan, sweep.study, sweep.projection, sweep.paths
+    console, request = command.console, command.request
     remove_leftovers(paths)
     trials = read_trials(study, paths)
     trouble = _attempt(projection.refresh) or _attempt(lambda: projection.sync(trials))
     judgement = projection.judge.judge(groups(plan, trials))
     board = leaderboard(plan, paths, trials, projection.runs, judgement)
     write_leaderboard(paths, board)
-    majority = show.majority_score(plan, sweep.command.drafted.corpus)
+    majority = show.majority_score(plan, command.drafted.corpus)
     where = show.place(paths, projection.link, request.tracking_uri)
     show.final(console, plan, paths, board, majority, where)
     open_trials = plan.trials - len(study.ended())

@@ -7,7 +7,7 @@ with the same effect as once.
 import logging
 import sqlite3
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +62,16 @@ class Proposal:
 class TrialStudy:
     """The study of one sweep, over Optuna's ask and tell."""
 
-    def __init__(self, uri: str, plan: Plan, space: Space | None) -> None:
-        """Open the study of this plan, or create it."""
+    def __init__(
+        self, uri: str, plan: Plan, space: Space | None, extend: Callable[[], Plan | None] = lambda: None
+    ) -> None:
+        """Open the study of this plan, or create it.
+
+        `extend` is asked when all trials of the plan have ended: for a plan with more of them, or that it is done.
+        """
         self._plan = plan
         self._space = space
+        self._extend = extend
         self._handed_out: set[int] = set()
         file = sqlite_file(uri)
         if file is not None:
@@ -119,7 +125,7 @@ class TrialStudy:
             if trial.state == TrialState.RUNNING and trial.number not in self._handed_out:
                 self._study.sampler = self._sampler(trial.number)
                 return optuna.Trial(self._study, trial._trial_id)  # noqa: SLF001
-        if len(trials) >= self._plan.trials:
+        if not self._has_room(trials):
             return None
         self._study.sampler = self._sampler(len(trials))
         reach("study: ask", trial=len(trials))
@@ -190,6 +196,17 @@ class TrialStudy:
     def running(self) -> list[int]:
         """Return the numbers of the trials that exist and have not ended."""
         return [t.number for t in self._study.get_trials(deepcopy=False) if not t.state.is_finished()]
+
+    def is_open(self) -> bool:
+        """Return whether trials are still to be run to their end."""
+        trials = self._study.get_trials(deepcopy=False)
+        return any(not trial.state.is_finished() for trial in trials) or self._has_room(trials)
+
+    def _has_room(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Return whether the plan has a trial that does not exist yet; extend it where all that do have ended."""
+        if len(trials) >= self._plan.trials and all(trial.state.is_finished() for trial in trials):
+            self._plan = self._extend() or self._plan
+        return len(trials) < self._plan.trials
 
     def failures(self) -> dict[int, tuple[str, str]]:
         """Return class and text of the failures that the study alone knows of: points where the space fails."""

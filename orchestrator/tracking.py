@@ -79,7 +79,7 @@ class Projection:
         try:
             require_answer(self.uri)
             self._experiment = self._find_experiment()
-            self._models = ModelRegistry(self._client, plan, paths, self._experiment, keep)
+            self.models = ModelRegistry(self._client, plan, paths, self._experiment, keep)
             self.refresh()
             self._describe_sweep()
         except SweepError:
@@ -109,8 +109,8 @@ class Projection:
 
     def _refresh(self) -> None:
         self._sweep_run = self._find_sweep_run()
-        found = [(run, self._epochs_of(run)) for run in self._search("tags.kind = 'trial'")]
-        self._models.refresh()
+        found = [(run, self._epochs_of(run)) for run in self._search("trial")]
+        self.models.refresh()
         for known in (self._runs, self._logged_epochs, self._shown, self._described, self._ended):
             known.clear()
         for run, epochs in sorted(found, key=lambda each: (-each[1], each[0].info.start_time, each[0].info.run_id)):
@@ -157,8 +157,9 @@ class Projection:
         for trial in trials:
             if trial.state != "running" and trial.number not in self._ended:
                 self._end(trial, with_model=trial.number in kept)
-        self._models.register_best(board["trials"], self._runs)
-        self._models.release(board, self._runs)
+        if self._paths.stage == "search":
+            self.models.register_best(board["trials"], self._runs)
+        self.models.release(board, self._runs)
 
     def finish(self, board: Mapping[str, Any], verdict: str) -> None:
         """Close the sweep's run with its leaderboard and a description in a few lines."""
@@ -185,6 +186,13 @@ class Projection:
             raise
         finally:
             self._lock.release()
+
+    def describe(self, text: str, *, done: bool = False) -> None:
+        """Say in a few lines, on the run of the sweep or of its confirmation, what it has found; close it when done."""
+        with self._alone():
+            self._client.set_tag(self._sweep_run, "mlflow.note.content", text)
+            if done:
+                self._client.set_terminated(self._sweep_run, "FINISHED")
 
     def _finish(self, board: Mapping[str, Any], verdict: str) -> None:
         self._client.log_artifact(self._sweep_run, str(self._paths.leaderboard))
@@ -233,10 +241,10 @@ class Projection:
         return str(found.experiment_id)
 
     def _find_sweep_run(self) -> str:
-        if not (found := self._search("tags.kind = 'sweep'")):
-            tags = {"kind": "sweep", "sweep": self._plan.name}
-            self._client.create_run(self._experiment, run_name=self._plan.name, tags=tags)
-            found = self._search("tags.kind = 'sweep'")  # a call whose answer was lost is sent again by the client
+        if not (found := self._search("sweep")):
+            tags = {"kind": "sweep", "stage": self._paths.stage, "sweep": self._plan.name}
+            self._client.create_run(self._experiment, run_name=f"{self._plan.name}{self._suffix}", tags=tags)
+            found = self._search("sweep")  # a call whose answer was lost is sent again by the client
         run, *doubled = sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
         for other in doubled:
             self._client.delete_run(other.info.run_id)
@@ -259,7 +267,14 @@ class Projection:
         self._client.log_artifact(self._sweep_run, str(self._paths.data_report))
         reach("mlflow: described the sweep")
 
-    def _search(self, filter_string: str) -> list[Run]:
+    @property
+    def _suffix(self) -> str:
+        """Return what tells the runs of a confirmation from those of the search by their names."""
+        return "" if self._paths.stage == "search" else f" {self._paths.stage}"
+
+    def _search(self, kind: str) -> list[Run]:
+        """Return the stage's runs of a kind: sweep or trial."""
+        filter_string = f"tags.kind = '{kind}' and tags.stage = '{self._paths.stage}'"
         runs: list[Run] = []
         token = None
         while True:
@@ -300,11 +315,11 @@ class Projection:
 
     def _create_run(self, trial: TrialRecord) -> str:
         tags = {
-            "kind": "trial", "stage": "search", "sweep": self._plan.name,
+            "kind": "trial", "stage": self._paths.stage, "sweep": self._plan.name,
             "trial": str(trial.number), "state": "running",
         }  # fmt: skip
         reach("mlflow: create run", trial=trial.number)
-        run = self._client.create_run(self._experiment, run_name=f"{trial.number:04d}", tags=tags)
+        run = self._client.create_run(self._experiment, run_name=f"{trial.number:04d}{self._suffix}", tags=tags)
         reach("mlflow: created run", trial=trial.number)
         self._runs[trial.number] = run.info.run_id
         return str(run.info.run_id)
@@ -344,7 +359,7 @@ class Projection:
     def _end(self, trial: TrialRecord, *, with_model: bool) -> None:
         run = self._runs[trial.number]
         if trial.state == "completed" and with_model:
-            self._models.store(trial, run)
+            self.models.store(trial, run)
         tags = {"state": trial.state} | ({"failure": f"{trial.failure}: {trial.error}"} if trial.failure else {})
         reach("mlflow: end", trial=trial.number)
         self._client.log_batch(run, tags=[RunTag(key, value[:5000]) for key, value in tags.items()])

@@ -22,8 +22,8 @@ VIEW_KEY = "leaderboard"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
 """The experiment tag that holds the view. An experiment without it has no leaderboard yet."""
 
-TRIALS = "tags.kind = 'trial'"
-"""Which runs the leaderboard shows: the sweep's own run stays out."""
+TRIALS = "tags.kind = 'trial' and tags.stage = 'search'"
+"""Which runs the leaderboard shows: the sweep's own run stays out, and so do those of a confirmation."""
 
 MAX_TAG_CHARS = 20_000
 """MLflow refuses a longer value of an experiment tag (mlflow.utils.validation)."""

@@ -72,13 +72,13 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
 
     @_told_without_secrets()
     def setup(self, config: dict[str, Any]) -> None:
-        """Start on a trial; `config` holds plain values: out, sweep, number, attempt, execution, config."""
+        """Start on a trial; `config` holds plain values: out, sweep, stage, number, attempt, execution, config."""
         guard_logs()
         guard_output()
         logging.basicConfig()  # to the worker's log, which Ray keeps
         logging.getLogger("model").setLevel(logging.INFO)
         _watch_spot()
-        paths = SweepPaths(Path(config["out"]), config["sweep"])
+        paths = SweepPaths(Path(config["out"]), config["sweep"], config["stage"])
         execution = Execution(**config["execution"])
         attempt = paths.trial(config["number"]).attempt(config["attempt"])
         self._watchdog = watchdog = Watchdog(attempt / HANG, execution.hang_s)

@@ -41,7 +41,7 @@ def test_the_view_shows_trials_by_the_best_score_first():
     """Only runs of kind trial are shown, and the highest of the ordering metric comes first."""
     state = state_of(view_tag(ViewColumns(), created_at_ms=0))
 
-    assert state["searchFilter"] == "tags.kind = 'trial'"
+    assert state["searchFilter"] == "tags.kind = 'trial' and tags.stage = 'search'"
     assert state["orderByKey"] == "metrics.`best`"
     assert state["orderByAsc"] is False
     assert (
@@ -143,7 +143,7 @@ def test_the_fallback_link_needs_no_saved_view():
     assert path == "/experiments/7/runs"
     assert parse_qs(query) == {
         "workflowType": ["machine_learning"],
-        "searchFilter": ["tags.kind = 'trial'"],
+        "searchFilter": ["tags.kind = 'trial' and tags.stage = 'search'"],
         "orderByKey": ["metrics.`best`"],
         "orderByAsc": ["false"],
     }

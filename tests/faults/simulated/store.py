@@ -105,7 +105,7 @@ class Mlflow:
         return run
 
     def _search_runs(self, experiments, words, _view, page_token=None, **_):
-        kind = re.fullmatch("tags.kind = '(.*)'", words)[1]
+        kind = re.fullmatch("tags.kind = '(.*)' and tags.stage = 'search'", words)[1]
         return _Page.of([run for run in self.active(kind) if run.experiment in experiments], page_token)
 
     def _get_run(self, number):

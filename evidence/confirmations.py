@@ -1,0 +1,112 @@
+"""Several candidates and the baseline on the same fresh seeds: what each comparison says so far, and who beats whom."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from evidence.comparisons import ALPHA
+from evidence.confirm import Confirmation, KnownNoise, confirm
+from evidence.scores import Array, Scores
+from evidence.seeds import configs
+
+
+def confirmations(
+    trials: Scores,
+    keys: Sequence[Hashable],
+    seeds: Sequence[int],
+    baseline: Hashable,
+    *,
+    candidates: int,
+    known: KnownNoise | None = None,
+    alpha: float = ALPHA,
+) -> dict[Hashable, Confirmation]:
+    """Return what is known of each candidate that shares a seed with the baseline.
+
+    `keys` and `seeds` say of each trial which config it is and on which seed. A candidate is paired with the baseline
+    by seed. Each of the `candidates`, those not trained yet too, has its share of alpha (Bonferroni: they are few).
+    What is known of the seeds' noise is that of earlier trials, `known`, and that of the other candidates' fresh seeds,
+    which are none of this pair's. The examples' error enters: they are the ones that the candidates were chosen by.
+    """
+    if not len(keys) == len(seeds) == len(trials.overall_T):
+        raise ValueError(f"{len(trials.overall_T)} trials, {len(keys)} keys and {len(seeds)} seeds; expected as many")
+    place = {(key, seed): index for index, (key, seed) in enumerate(zip(keys, seeds, strict=True))}
+    of_config = {key: [s for k, s in place if k == key] for key in dict.fromkeys(keys)}
+    found = {}
+    for key, own in of_config.items():
+        if key == baseline:
+            continue
+        shared = [seed for seed in own if (baseline, seed) in place]
+        if not shared:
+            continue
+        pairs_S2 = np.array([[place[key, seed], place[baseline, seed]] for seed in shared])
+        others = [
+            trials.overall_T[[place[other, s] for s in its]]
+            for other, its in of_config.items()
+            if other not in (key, baseline)
+        ]
+        found[key] = confirm(
+            trials.overall_T[pairs_S2[:, 0]] - trials.overall_T[pairs_S2[:, 1]],
+            alpha=alpha / candidates,
+            known=pooled(known, others),
+            example_error=example_error(trials, pairs_S2[:, 0], pairs_S2[:, 1]),
+        )
+    return found
+
+
+def pooled(known: KnownNoise | None, scores: Sequence[Array]) -> KnownNoise | None:
+    """Return what is known of the seeds' noise with the scores of further configs on several seeds each."""
+    degrees = sum(len(of_config) - 1 for of_config in scores)
+    squares = sum(float(np.sum((of_config - of_config.mean()) ** 2)) for of_config in scores)
+    if known is not None:
+        degrees, squares = degrees + known.degrees, squares + known.variance * known.degrees
+    return KnownNoise(variance=squares / degrees, degrees=degrees) if degrees else None
+
+
+def example_error(trials: Scores, first: Array, second: Array) -> float:
+    """Return the standard error that the examples give the difference of two configs' means over their seeds.
+
+    `first` and `second` are the places of their trials. What a seed brings of its own in examples it gets right is not
+    in it, where there are several: that is seed noise.
+    """
+    columns = [*first, *second]
+    part = Scores(
+        overall_T=trials.overall_T[columns],
+        covariance_TT=trials.covariance_TT[np.ix_(columns, columns)],
+        resolution=trials.resolution,
+    )
+    examples_TT = configs(part, [0] * len(first) + [1] * len(second)).examples_TT
+    variance = examples_TT[0, 0] + examples_TT[1, 1] - 2 * examples_TT[0, 1]
+    return float(np.sqrt(max(variance, 0.0) + trials.resolution**2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Challenge:
+    """A new config against an earlier champion, each on seeds of its own."""
+
+    difference: float
+    standard_error: float
+    p: float
+    """Of a difference like that or a larger one, were the new one no better (one-sided)."""
+    better: bool
+
+
+def challenge(new_S: Array, old_S: Array, example_variance: float, *, alpha: float = ALPHA) -> Challenge:
+    """Return whether the mean score over fresh seeds is better than another's on the same examples.
+
+    `example_variance` is that of the difference between the two. Seeds are unpaired; their variance is pooled, and with
+    one seed each nothing is known of it: then nobody is better.
+    """
+    degrees = len(new_S) + len(old_S) - 2
+    difference = float(new_S.mean() - old_S.mean())
+    if degrees < 1:
+        return Challenge(difference=difference, standard_error=float("inf"), p=1.0, better=False)
+    squares = float(np.sum((new_S - new_S.mean()) ** 2) + np.sum((old_S - old_S.mean()) ** 2))
+    by_seeds = squares / degrees * (1 / len(new_S) + 1 / len(old_S))
+    error = float(np.sqrt(example_variance + by_seeds))
+    freedom = degrees * ((example_variance + by_seeds) / by_seeds) ** 2 if by_seeds > 0 else np.inf
+    if error == 0:
+        return Challenge(difference=difference, standard_error=0.0, p=float(difference <= 0), better=difference > 0)
+    p = float(stats.t.sf(difference / error, freedom))
+    return Challenge(difference=difference, standard_error=error, p=p, better=p < alpha)

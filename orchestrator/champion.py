@@ -1,0 +1,108 @@
+"""Who is champion: the model that a confirmation found, unless an earlier champion on the same dev data is as good."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from evidence.confirmations import Challenge, challenge
+from evidence.scores import Answers, scores
+from model.checkpoint import read_predictions
+from model.files import DamagedFileError, content_hash
+from orchestrator.leaderboard import TrialRecord
+from orchestrator.mlflow_client import fetch_model
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Plan
+from orchestrator.registry import CHAMPION
+from orchestrator.tracking import Projection
+
+
+def crown(
+    projection: Projection, plan: Plan, paths: SweepPaths, result: Mapping[str, Any], trials: Sequence[TrialRecord]
+) -> str:
+    """Give the alias to the confirmation's champion, and return who has it now and why, in a sentence or two."""
+    number = result["champion"]
+    if number is None:
+        return "No trial of the confirmation completed: there is no champion."
+    row = next(row for row in result["rows"] if row["best_trial"] == number)
+    trial = next(trial for trial in trials if trial.number == number)
+    assert trial.best is not None
+    folder = paths.trial(number).root / trial.best["checkpoint"]
+    name = f"{plan.name}@{CHAMPION}"
+    before = projection.models.champion()
+    if before is not None and before.tags.get("sweep_id") != plan.sweep_id:
+        kept = _keeps(dict(before.tags), plan, row, folder, projection.uri)
+        if kept is not None:
+            return f"{name} stays version {before.version}: {kept}"
+    version = projection.models.crown(projection.runs[number], _tags(plan, row, number))
+    who = "the baseline, for nothing was shown to be better" if row["is_baseline"] else "better than the baseline"
+    return f"{name} is version {version}, trial {number:04d} of the confirmation: {who}."
+
+
+def dev_data(plan: Plan) -> str:
+    """Return a hash of what a plan's trials are scored on."""
+    content = {name: value for name, value in plan.data["content"].items() if name.endswith("/dev")}
+    return content_hash([content, plan.data["max_dev_examples"]])
+
+
+def _tags(plan: Plan, row: Mapping[str, Any], number: int) -> dict[str, str]:
+    """Return what a champion was confirmed by, as tags of its version: what a later one is held against."""
+    return {
+        "sweep_id": plan.sweep_id,
+        "stage": "confirm",
+        "trial": str(number),
+        "tasks": ", ".join(task["name"] for task in plan.tasks),
+        "dev_data": dev_data(plan),
+        "seeds": str(row["seeds"]),
+        "scores": json.dumps(row["scores"]),
+        "verdict": str(row["verdict"]),
+    }
+
+
+def _keeps(tags: Mapping[str, str], plan: Plan, row: Mapping[str, Any], folder: Path, uri: str) -> str | None:
+    """Return why the present champion stays, None where it gives way."""
+    by_hand = f"remove the alias {CHAMPION} in MLflow if it is to go"
+    if other := _of_another_kind(tags, plan):
+        return f"{other}; {by_hand}"
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            theirs = read_predictions(fetch_model(f"{plan.name}@{CHAMPION}", uri, Path(temporary)))
+            found = _challenge(plan, read_predictions(folder), theirs, row["scores"], json.loads(tags["scores"]))
+        except (DamagedFileError, OSError, ValueError, pa.ArrowException) as error:
+            return f"the two cannot be compared ({error}); {by_hand}"
+    if found.better:
+        return None
+    return (
+        f"this one's mean over {row['seeds']} fresh seeds is {found.difference:+.4f} beside its own (p {found.p:.2f}), "
+        "and only a better one replaces it"
+    )
+
+
+def _of_another_kind(tags: Mapping[str, str], plan: Plan) -> str | None:
+    """Return why the present champion's scores cannot be held beside this sweep's, None where they can."""
+    tasks = ", ".join(task["name"] for task in plan.tasks)
+    if "scores" not in tags:
+        return "it was not given by a confirmation"
+    if tags.get("tasks") != tasks:
+        return f"it was confirmed on other tasks ({tags.get('tasks')}; here {tasks})"
+    return "it was confirmed on other dev data" if tags.get("dev_data") != dev_data(plan) else None
+
+
+def _challenge(plan: Plan, ours: pa.Table, theirs: pa.Table, new: Sequence[float], old: Sequence[float]) -> Challenge:
+    """Return whether a new config beats an old one. Raises ValueError where their models answered other examples."""
+    examples = ["task", "id", "label"]
+    if not ours.select(examples).equals(theirs.select(examples)):
+        raise ValueError("they were scored on other examples")
+    of_task, labels = ours["task"].to_numpy(zero_copy_only=False), ours["label"].to_numpy()
+    both_NT = np.column_stack([ours["prediction"].to_numpy(), theirs["prediction"].to_numpy()])
+    answers = [
+        Answers(task=task, labels_N=labels[of_task == task.name], predictions_NT=both_NT[of_task == task.name])
+        for task in plan.task_list()
+    ]
+    found = scores(answers)
+    variance = found.covariance_TT[0, 0] + found.covariance_TT[1, 1] - 2 * found.covariance_TT[0, 1]
+    return challenge(np.array(new), np.array(old), float(max(variance, 0.0)) + found.resolution**2)

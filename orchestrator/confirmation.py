@@ -1,0 +1,203 @@
+"""What a confirmation trains, and what it finds: the best of a sweep and its baseline, again on fresh seeds.
+
+A confirmation is a sweep within the sweep, with a plan that grows: a round trains the baseline and every candidate that
+is not settled yet on one more seed. What a next round holds follows from the trials of those before it, so that
+whoever goes on with a confirmation finds the same. The search's own scores are in none of its means.
+"""
+
+import json
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from evidence.confirm import Confirmation, KnownNoise, Outcome
+from evidence.confirmations import confirmations
+from evidence.seeds import configs as by_config
+from model.files import write_json
+from orchestrator.errors import SweepError
+from orchestrator.judgement import Judge
+from orchestrator.leaderboard import Group, TrialRecord, config_key, groups
+from orchestrator.plan import Plan
+from orchestrator.spec import MOST_SEEDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be confirmed: settled at the confirmation's start, but for the seeds, of which there may be more."""
+
+    sweep_id: str
+    top: int
+    seeds: int
+    """At most so many a config."""
+    first_seed: int
+    """Above every seed of the search."""
+    candidates: tuple[int, ...]
+    """Trials that stand for the candidates in the search, the best first."""
+    known: KnownNoise | None
+    """What the search tells of the seeds' noise; None where it repeated none."""
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_json(path, asdict(self))
+
+    @staticmethod
+    def read(path: Path) -> "Asked":
+        """Return what `write` wrote. Raises SweepError."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            known = KnownNoise(**values["known"]) if values["known"] else None
+            return Asked(**{**values, "candidates": tuple(values["candidates"]), "known": known})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SweepError(f"{path}: cannot be read ({error}); --new starts the confirmation afresh") from error
+
+
+def ask(
+    plan: Plan, board: Mapping[str, Any], trials: Sequence[TrialRecord], judge: Judge, top: int, seeds: int
+) -> Asked:
+    """Return what a confirmation of a finished sweep's best `top` is about. Raises SweepError where that is nothing."""
+    distinct = {key_of(plan.baseline)}
+    candidates = []
+    for row in board["rows"]:
+        key = key_of(row["config"])
+        if row["rank"] is not None and key not in distinct:
+            distinct.add(key)
+            candidates.append(int(row["trial"]))
+    if not candidates:
+        raise SweepError(f"sweep {plan.name!r}: no config but the baseline has completed; there is nothing to confirm")
+    first = 1 + max(int(trial.config["seed"]) for trial in trials)
+    if first + MOST_SEEDS >= 2**32:
+        raise SweepError(f"sweep {plan.name!r}: its seeds go up to {first - 1}; there is no fresh one below 2**32")
+    scored = judge.scored(groups(plan, trials))
+    found = by_config(scored.scores, scored.keys) if scored.keys else None
+    known = None
+    if found is not None and found.seed_variance:
+        known = KnownNoise(variance=found.seed_variance, degrees=found.degrees)
+    return Asked(
+        sweep_id=plan.sweep_id, top=top, seeds=seeds, first_seed=first, candidates=tuple(candidates[:top]), known=known
+    )
+
+
+def first_plan(search: Plan, searched: Sequence[TrialRecord], asked: Asked) -> Plan:
+    """Return the confirmation's plan with its first round; all but the configs is the search's."""
+    plan = replace(search, configs=[], space_code=None, sampler="tpe", early_stopping=None, trials=0, seeds=asked.seeds)
+    first = next_plan(plan, searched, asked, set())
+    assert first is not None
+    return first
+
+
+def next_plan(plan: Plan, searched: Sequence[TrialRecord], asked: Asked, done: Collection[Hashable]) -> Plan | None:
+    """Return the plan with one more round, None where all is settled or the seeds are used up.
+
+    A round is the first seed that the baseline or a candidate that is not `done` has not been trained on: candidates
+    that were asked for later catch up. `searched` are the search's trials, of which `asked` names the candidates.
+    """
+    entering = [config for config in _entrants(plan, searched, asked) if key_of(config) not in done]
+    if len(entering) < 2:
+        return None
+    planned = {(key_of(config), config["seed"]) for config in plan.configs}
+    for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
+        missing = [config | {"seed": seed} for config in entering if (key_of(config), seed) not in planned]
+        if missing:
+            configs = [*plan.configs, *missing]
+            return replace(plan, configs=configs, trials=len(configs))
+    return None
+
+
+def _entrants(plan: Plan, searched: Sequence[TrialRecord], asked: Asked) -> list[dict[str, Any]]:
+    """Return the baseline's config and the candidates'."""
+    of_trial = {trial.number: trial.config for trial in searched}
+    return [plan.baseline, *(of_trial[number] for number in asked.candidates)]
+
+
+def key_of(config: Mapping[str, Any]) -> str:
+    """Return what the trials of one config share."""
+    return config_key(config, seedless=True)
+
+
+def judged(plan: Plan, trials: Sequence[TrialRecord], judge: Judge, asked: Asked) -> dict[Hashable, Confirmation]:
+    """Return what the fresh seeds say of each candidate so far."""
+    scored = judge.scored(groups(plan, trials))
+    if not scored.keys:
+        return {}
+    return confirmations(
+        scored.scores,
+        scored.keys,
+        [int(trial.config["seed"]) for trial in scored.trials],
+        key_of(plan.baseline),
+        candidates=len(asked.candidates),
+        known=asked.known,
+    )
+
+
+def settled(found: Mapping[Hashable, Confirmation]) -> set[Hashable]:
+    """Return the candidates of which nothing more is to be learnt."""
+    return {key for key, confirmation in found.items() if confirmation.outcome is not Outcome.UNDECIDED}
+
+
+def outcome(
+    plan: Plan,
+    searched: Sequence[TrialRecord],
+    trials: Sequence[TrialRecord],
+    found: Mapping[Hashable, Confirmation],
+    asked: Asked,
+) -> dict[str, Any]:
+    """Return the confirmation's result as plain values: a row for the baseline and each candidate, and who is champion.
+
+    The champion is the candidate with the best mean of those that are better than the baseline, else the baseline.
+    """
+    by_key = {group.key: group for group in groups(plan, trials)}
+    base, *candidates = (key_of(config) for config in _entrants(plan, searched, asked))
+    entered = [(base, None), *zip(candidates, asked.candidates, strict=True)]
+    rows = [
+        _row(by_key[key], found.get(key), plan) | {"search_trial": number} for key, number in entered if key in by_key
+    ]
+    better = [row for row in rows if row["verdict"] == Outcome.BETTER]
+    chosen = max(better, key=lambda row: float(row["mean"])) if better else next(iter(rows), None)
+    decided = len(settled(found))
+    seconds = sum(row["train_seconds"] for row in rows)
+    unit = "GPU seconds" if plan.gpus_per_trial else "core seconds"
+    each = plan.gpus_per_trial or plan.cpus_per_trial
+    return {
+        "top": asked.top,
+        "seeds": asked.seeds,
+        "candidates": len(asked.candidates),
+        "decided": decided,
+        "unit": unit,
+        "spent": round(seconds * each, 2),
+        "spent_a_decision": round(seconds * each / len(asked.candidates), 2),
+        "rows": rows,
+        "champion": chosen["best_trial"] if chosen else None,
+    }
+
+
+def _row(group: Group, confirmation: Confirmation | None, plan: Plan) -> dict[str, Any]:
+    """Return a config's row: its mean over fresh seeds, and how it stands to the baseline."""
+    whole, scores = group.completed, group.scores
+    best = max(whole, key=lambda trial: float((trial.best or {})["dev_score"]), default=None)
+    tasks = [task["name"] for task in plan.tasks]
+    low, high = confirmation.interval if confirmation else (None, None)
+    return {
+        "config": group.trials[0].config,
+        "is_baseline": group.is_baseline,
+        "trials": [trial.number for trial in group.trials],
+        "failed": [trial.number for trial in group.trials if trial.state == "failed"],
+        "seeds": len(whole),
+        "scores": scores,
+        "mean": mean(scores) if scores else None,
+        "sd": stdev(scores) if len(scores) > 1 else None,
+        **{task: mean((trial.best or {})["scores"][task] for trial in whole) if whole else None for task in tasks},
+        "paired_seeds": confirmation.seeds if confirmation else None,
+        "difference": confirmation.mean if confirmation else None,
+        "difference_low": _finite(low),
+        "difference_high": _finite(high),
+        "e_value": _finite(confirmation.e_value) if confirmation else None,
+        "verdict": "baseline" if group.is_baseline else str(confirmation.outcome) if confirmation else None,
+        "train_seconds": round(sum(entry["train_seconds"] for t in group.trials for entry in t.history), 2),
+        "best_trial": best.number if best else None,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and abs(value) != float("inf") else None

@@ -1,0 +1,237 @@
+"""One run of the confirm command: rounds of fresh seeds until all is settled, then who is champion."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from model.files import write_json
+from model.table_file import DataError
+from orchestrator import confirmation, errors, ray_environment, show_confirmation
+from orchestrator.champion import crown
+from orchestrator.confirmation import Asked
+from orchestrator.console import console as console_for
+from orchestrator.console import say
+from orchestrator.errors import SweepError, refuse
+from orchestrator.failures import InputChangedError
+from orchestrator.folders import private_files
+from orchestrator.idle import IdleSweep, idle_sweep
+from orchestrator.judgement import Judge
+from orchestrator.leaderboard import TrialRecord, read_trials
+from orchestrator.lease import leased
+from orchestrator.material import planned_corpus
+from orchestrator.mlflow_client import first_line
+from orchestrator.open_sweep import OpenSweep, run_trials
+from orchestrator.plan import Plan, concurrency, read_plan
+from orchestrator.publishing import publish
+from orchestrator.readiness import refuse_other_resources
+from orchestrator.redaction import redacted
+from orchestrator.request import Manner
+from orchestrator.resources import find_machine
+from orchestrator.retention import remove_leftovers
+from orchestrator.signals import Signals
+from orchestrator.study import TrialStudy
+from orchestrator.tracking import Projection
+
+ADVICE = "confirm it when that one ends"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmRequest(Manner):
+    """What a person asks for."""
+
+    name: str
+    out: Path
+    top: int
+    seeds: int
+    tracking_uri: str | None = None
+    data: str | None = None
+    """Where the data lie now, if they moved."""
+    concurrent: int | None = None
+
+
+class Confirmation:
+    """The confirmation of a finished sweep: what is asked, and its trials so far."""
+
+    def __init__(self, search: IdleSweep, asked: Asked, plan: Plan) -> None:
+        """Open its records."""
+        self.search, self.asked, self.plan = search, asked, plan
+        self.paths = search.paths.confirmation
+        self.judge = Judge(plan, self.paths)
+        self._searched = read_trials(search.study, search.paths)
+        # What a round holds is no point of a space: its trials have configs, and no params.
+        self.study = TrialStudy(self.paths.study_uri, replace(plan, varies=[]), None, self._extended)
+
+    def trials(self) -> list[TrialRecord]:
+        """Return its trials so far."""
+        return read_trials(self.study, self.paths)
+
+    def _extended(self) -> Plan | None:
+        """Write down and return the plan with one more round; None where there is to be none."""
+        found = confirmation.judged(self.plan, self.trials(), self.judge, self.asked)
+        done = confirmation.settled(found)
+        more = confirmation.next_plan(self.plan, self._searched, self.asked, done)
+        if more is None:
+            return None
+        write_json(self.paths.plan, more.to_dict())
+        self.plan = more
+        return replace(more, varies=[])
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what it found."""
+        trials = self.trials()
+        found = confirmation.judged(self.plan, trials, self.judge, self.asked)
+        return confirmation.outcome(self.plan, self._searched, trials, found, self.asked)
+
+
+def run(request: ConfirmRequest) -> int:
+    """Confirm, or go on with it; return the exit code. Raises SweepError for what is not in order."""
+    console = console_for(stderr=request.as_json, quiet=request.quiet)
+    words = f"ended at once; what was saved last stays. The same command continues:\n  {_command()}"
+    with private_files(), Signals(last_words=words) as signals:
+        try:
+            with finished_sweep(request) as search:
+                return _confirm(request, search, console, signals)
+        except (KeyboardInterrupt, SystemExit):
+            if not signals.asked:
+                raise
+            return _stopped(console)
+
+
+@contextmanager
+def finished_sweep(request: ConfirmRequest) -> Iterator[IdleSweep]:
+    """Open a finished sweep whose data are still there. Raises SweepError."""
+    with idle_sweep(request.name, request.out, request.tracking_uri, ADVICE) as search:
+        ended = len(search.study.ended())
+        if search.study.is_open() or not search.paths.leaderboard.exists():
+            raise SweepError(
+                f"sweep {request.name!r}: {ended} of {search.plan.trials} trials have ended; a confirmation is of a "
+                "finished sweep: run its command again first"
+            )
+        plan = search.plan
+        if request.data is not None:
+            plan = replace(plan, data={**plan.data, "source": str(Path(request.data).resolve())})
+        try:
+            planned_corpus(plan.data, plan.task_list())
+        except (DataError, InputChangedError) as error:
+            raise SweepError(f"{error}; --data DIR names the sweep's data where they lie now") from error
+        yield replace(search, plan=plan)
+
+
+def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signals: Signals) -> int:
+    asked, plan = _settled(request, search)
+    if request.address is not None:
+        ray_environment.prepare(request.out, request.address)
+    machine = find_machine(request.address)
+    signals.take()  # ray.init has taken them
+    refuse_other_resources(plan, machine, None)
+    if not request.address:
+        ray_environment.prepare(request.out, None)
+    paths = search.paths.confirmation
+    asked.write(paths.asked)
+    write_json(paths.plan, plan.to_dict())
+    remove_leftovers(paths)
+    found = Confirmation(search, asked, plan)
+    most = asked.seeds * (1 + len(asked.candidates))
+    with leased(found.study, ADVICE) as lease:
+        projection = Projection(plan, paths, request.tracking_uri)
+        at_once = concurrency(replace(plan, trials=most), machine, request.concurrent)
+        sweep = OpenSweep(
+            plan=replace(plan, trials=most), paths=paths, study=found.study, lease=lease, projection=projection,
+            machine=machine, at_once=at_once, signals=signals, manner=request,
+        )  # fmt: skip
+        console.print(show_confirmation.header(search.plan, asked, at_once, machine), soft_wrap=True)
+        trouble = run_trials(sweep)
+        if trouble is not None:
+            say(f"error: the confirmation was stopped: {trouble}", to=sys.stderr)
+            say(f"what is saved stays; the same command continues:\n  {_command()}", to=sys.stderr)
+            return errors.FAILED
+        if signals.asked:
+            return _stopped(console)
+        return _finish(request, found, projection, console)
+
+
+def _settled(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
+    """Return what is asked and the plan so far: those of the confirmation that was begun, or new ones."""
+    paths, board = search.paths, json.loads(search.paths.leaderboard.read_text(encoding="utf-8"))
+    trials = read_trials(search.study, paths)
+    now = confirmation.ask(search.plan, board, trials, Judge(search.plan, paths), request.top, request.seeds)
+    if not paths.asked.exists():
+        return now, confirmation.first_plan(search.plan, trials, now)
+    before = Asked.read(paths.asked)
+    wrong = []
+    if before.sweep_id != search.plan.sweep_id:
+        wrong.append(f"{paths.asked}: is of another sweep; move {paths.confirmation.root} away")
+    elif request.top < before.top:
+        wrong.append(
+            f"--top {request.top}: this confirmation was begun with --top {before.top}, and its verdicts are corrected "
+            "for so many; there may be more, not fewer"
+        )
+    refuse(wrong)
+    asked = replace(before, top=request.top, seeds=request.seeds, candidates=now.candidates)
+    if not paths.confirmation.plan.exists():
+        return asked, confirmation.first_plan(search.plan, trials, asked)
+    plan = read_plan(paths.confirmation.plan)
+    return asked, replace(plan, seeds=request.seeds, data=search.plan.data, encoder=search.plan.encoder)
+
+
+def _finish(request: ConfirmRequest, found: Confirmation, projection: Projection, console: Console) -> int:
+    """Write down what was found, name the champion, bring the sweep's leaderboard and MLflow up to date."""
+    result = found.outcome()
+    write_json(found.paths.confirmed, result)
+    trials, trouble, champion = found.trials(), None, ""
+    try:
+        champion = publish_confirmation(found.search, found.plan, projection, result, trials)
+        publish(found.search, request.tracking_uri)
+    except SweepError:
+        raise
+    except Exception as error:  # noqa: BLE001  (whatever MLflow raises)
+        trouble = first_line(error)
+    show_confirmation.final(console, found.plan, result, champion, found.paths.confirmed)
+    if request.as_json:
+        say(json.dumps({"event": "confirmed", "confirmation": str(found.paths.confirmed), "mlflow": projection.link}))
+    if trouble:
+        say(f"error: MLflow is not up to date ({trouble}); the same command brings it up to date", to=sys.stderr)
+        return errors.UNREACHABLE
+    return errors.TRIALS_FAILED if any(trial.state == "failed" for trial in trials) else errors.DONE
+
+
+def publish_confirmation(
+    search: IdleSweep,
+    plan: Plan,
+    projection: Projection,
+    result: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
+) -> str:
+    """Bring MLflow up to date with a confirmation, and name the champion there; return who that is."""
+    projection.refresh()
+    projection.sync(trials)
+    champion = crown(projection, plan, search.paths.confirmation, result, trials)
+    projection.describe("\n".join([*show_confirmation.sentences(plan, result), champion]), done=True)
+    return champion
+
+
+def published_again(search: IdleSweep, tracking_uri: str | None) -> int:
+    """Write a confirmation into MLflow anew where there is one; return how many trials it has."""
+    paths = search.paths.confirmation
+    if not paths.confirmed.exists():
+        return 0
+    found = Confirmation(search, Asked.read(search.paths.asked), read_plan(paths.plan))
+    projection, trials = Projection(found.plan, paths, tracking_uri), found.trials()
+    publish_confirmation(search, found.plan, projection, found.outcome(), trials)
+    return len(trials)
+
+
+def _stopped(console: Console) -> int:
+    console.print(f"stopped; nothing is lost. The same command continues:\n  {_command()}", soft_wrap=True)
+    return errors.INTERRUPTED
+
+
+def _command() -> str:
+    return redacted(shlex.join(["python", "-m", "orchestrator.confirm", *sys.argv[1:]]))

@@ -1,0 +1,130 @@
+"""What a person reads of a confirmation: before it, after it, and of the test set."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from model.config import flatten
+from orchestrator.confirmation import Asked
+from orchestrator.plan import Plan, shown
+from orchestrator.progress import clock_text, value_text
+from orchestrator.resources import Machine
+from orchestrator.tables import Fitting, titles
+
+
+def header(plan: Plan, asked: Asked, at_once: int, machine: Machine) -> str:
+    """Return what is confirmed, on how many seeds."""
+    last = asked.first_seed + asked.seeds - 1
+    numbers = ", ".join(f"{number:04d}" for number in asked.candidates)
+    return (
+        f"{plan.name}  confirmation of trial{'s' * (len(asked.candidates) > 1)} {numbers} and the baseline\n"
+        f"  fresh seeds {asked.first_seed} to {last}, a round a seed, until every verdict is settled\n"
+        f"  {machine.where} · {at_once} at once"
+    )
+
+
+def final(console: Console, plan: Plan, result: Mapping[str, Any], champion: str, file: Path) -> None:
+    """Print the table of means over fresh seeds, what it says, and who is champion."""
+    console.print()
+    console.print(_table(plan, result))
+    console.print()
+    for line in [*sentences(plan, result), champion]:
+        console.print(line, soft_wrap=True)
+    console.print(f"table        {file}", soft_wrap=True)
+
+
+def _table(plan: Plan, result: Mapping[str, Any]) -> Fitting:
+    tasks = [task["name"] for task in plan.tasks]
+    varied = titles(plan.varies, tasks)
+    columns = ["trial", "mean", "sd", "seeds", "difference", "95 %", "verdict", *tasks, *varied, "time"]
+    rows = []
+    for row in result["rows"]:
+        config = shown(plan, row["config"])
+        rows.append(
+            [
+                "baseline" if row["is_baseline"] else f"{row['search_trial']:04d}",
+                _score(row["mean"]),
+                _score(row["sd"]),
+                str(row["seeds"]),
+                _signed(row["difference"]),
+                interval(row["difference_low"], row["difference_high"]),
+                named(row),
+                *(_score(row[task]) for task in tasks),
+                *(value_text(config.get(path, "")) for path in plan.varies),
+                clock_text(row["train_seconds"]),
+            ]
+        )
+    return Fitting(columns, rows, [["time"], tasks, ["sd"], ["95 %"]], left=["trial"])
+
+
+def sentences(plan: Plan, result: Mapping[str, Any]) -> list[str]:
+    """Return what a confirmation says: of each candidate, and what it cost."""
+    base = next((row for row in result["rows"] if row["is_baseline"]), None)
+    if base is None or base["mean"] is None:
+        return ["The baseline completed on no fresh seed: nothing is confirmed."]
+    said = [_sentence(plan, row) for row in result["rows"] if not row["is_baseline"]]
+    failed = [number for row in result["rows"] for number in row["failed"]]
+    if failed:
+        said.append(
+            f"Failed on fresh seeds: {', '.join(f'{number:04d}' for number in failed)}; their pairs are left out."
+        )
+    said.append(
+        f"{result['decided']} of {result['candidates']} settled with {result['spent']:,.0f} {result['unit']}, "
+        f"{result['spent_a_decision']:,.0f} a verdict asked for; the search's own scores are in none of these means."
+    )
+    return said
+
+
+def _sentence(plan: Plan, row: Mapping[str, Any]) -> str:
+    config = flatten(row["config"])
+    names = zip(titles(plan.varies, ()), plan.varies, strict=True)
+    varied = ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)
+    who = f"Trial {row['search_trial']:04d}" + (f" ({varied})" if varied else "")
+    if row["difference"] is None:
+        return f"{who} shares no completed fresh seed with the baseline: nothing is known of it."
+    range_ = interval(row["difference_low"], row["difference_high"])
+    over = f"{row['paired_seeds']} fresh seed{'s' * (row['paired_seeds'] > 1)}"
+    found = {
+        "better": "is better than the baseline",
+        "worse": "is worse than the baseline",
+        "undecided": "is not shown to differ from the baseline",
+    }[row["verdict"]]
+    return f"{who} {found}: {row['difference']:+.4f} over {over} ({range_})."
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Return a row's verdict as it stands in a table."""
+    return str(row["verdict"] or "-")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Return an interval as people write it; of too few seeds there is none."""
+    return "no interval yet" if low is None or high is None else f"{low:+.3f} .. {high:+.3f}"
+
+
+def test_lines(test: Mapping[str, Any] | None) -> list[str]:
+    """Return what the test set said, and how often it was opened; nothing while it is sealed."""
+    if test is None:
+        return []
+    rows: Sequence[Mapping[str, Any]] = test["rows"]
+    scores = "; ".join(f"{row['who']} {row['mean']:.4f} (mean of {row['seeds']} seeds)" for row in rows)
+    times = test["openings"]
+    said = [f"Test set ({test['examples']:,} examples, {test['test_set'][:12]}), opened {test['opened']}: {scores}."]
+    if len(rows) == 2:
+        said.append(
+            f"On it the {rows[0]['who']} is {test['difference']:+.4f} beside the baseline "
+            f"({interval(test['difference_low'], test['difference_high'])}): {test['verdict']}."
+        )
+    if times > 1:
+        said.append(f"These test data were opened {times} times: what was chosen after the first is no test any more.")
+    return said
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.4f}"
