@@ -185,15 +185,16 @@ def _finish(request: ConfirmRequest, found: Confirmation, projection: Projection
     """Write down what was found, name the champion, bring the sweep's leaderboard and MLflow up to date."""
     result = found.outcome()
     write_json(found.paths.confirmed, result)
-    trials, trouble, champion = found.trials(), None, ""
+    trials, trouble, more = found.trials(), None, list[str]()
     try:
-        champion = publish_confirmation(found.search, found.plan, projection, result, trials)
-        publish(found.search, request.tracking_uri)
+        more.append(publish_confirmation(found.search, found.plan, projection, result, trials))
+        _, board = publish(found.search, request.tracking_uri)
+        more += show_confirmation.test_lines(board["test"])
     except SweepError:
         raise
     except Exception as error:  # noqa: BLE001  (whatever MLflow raises)
         trouble = first_line(error)
-    show_confirmation.final(console, found.plan, result, champion, found.paths.confirmed)
+    show_confirmation.final(console, found.plan, result, more, found.paths.confirmed)
     if request.as_json:
         say(json.dumps({"event": "confirmed", "confirmation": str(found.paths.confirmed), "mlflow": projection.link}))
     if trouble:
@@ -213,7 +214,7 @@ def publish_confirmation(
     projection.refresh()
     projection.sync(trials)
     champion = crown(projection, plan, search.paths.confirmation, result, trials)
-    projection.describe("\n".join([*show_confirmation.sentences(plan, result), champion]), done=True)
+    projection.describe("\n".join([*show_confirmation.sentences(plan.varies, result), champion]), done=True)
     return champion
 
 

@@ -180,7 +180,7 @@ def _scored(
         "test_set": opening["test_set"],
         "openings": _times(read_openings(search.paths.openings), opening),
         "examples": sum(len(split) for split in tests.values()),
-        "sources": {name: split.source for name, split in tests.items()},
+        "sources": {name: Path(split.source).name for name, split in tests.items()},
         "rows": [],
     }
     for row in rows:

@@ -17,6 +17,7 @@ from model.sealed import readable
 from model.sizes import parameter_counts
 from model.table_file import DataError
 from model.tasks import majority_scores, overall_score
+from orchestrator import show_confirmation
 from orchestrator.disk import BYTES_A_PARAMETER, checkpoint_bytes
 from orchestrator.estimate import prefix_cache_sizes
 from orchestrator.paths import SweepPaths
@@ -197,7 +198,8 @@ def verdict(board: Mapping[str, Any], majority: float | None) -> str:
     base = next((row for row in rows if row["trial"] == board["baseline"]), None)
     first = f"{_named(board, top)} has the best dev score, {top['best']:.4f}"
     first += f"; answering with the majority always scores {majority:.4f}." if majority is not None else "."
-    return "\n".join([first, _against(rows, base), *_tied(board, rows), _seed_noise(board)])
+    parts = [first, _against(rows, base), *_tied(board, rows), _seed_noise(board), *show_confirmation.of_board(board)]
+    return "\n".join(parts)
 
 
 def _named(board: Mapping[str, Any], row: Mapping[str, Any]) -> str:

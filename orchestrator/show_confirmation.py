@@ -25,12 +25,12 @@ def header(plan: Plan, asked: Asked, at_once: int, machine: Machine) -> str:
     )
 
 
-def final(console: Console, plan: Plan, result: Mapping[str, Any], champion: str, file: Path) -> None:
-    """Print the table of means over fresh seeds, what it says, and who is champion."""
+def final(console: Console, plan: Plan, result: Mapping[str, Any], more: Sequence[str], file: Path) -> None:
+    """Print the table of means over fresh seeds, what it says, and `more`: who is champion, and the test set."""
     console.print()
     console.print(_table(plan, result))
     console.print()
-    for line in [*sentences(plan, result), champion]:
+    for line in [*sentences(plan.varies, result), *more]:
         console.print(line, soft_wrap=True)
     console.print(f"table        {file}", soft_wrap=True)
 
@@ -49,8 +49,8 @@ def _table(plan: Plan, result: Mapping[str, Any]) -> Fitting:
                 _score(row["sd"]),
                 str(row["seeds"]),
                 _signed(row["difference"]),
-                interval(row["difference_low"], row["difference_high"]),
-                named(row),
+                "-" if row["is_baseline"] else interval(row["difference_low"], row["difference_high"]),
+                row["verdict"] or "-",
                 *(_score(row[task]) for task in tasks),
                 *(value_text(config.get(path, "")) for path in plan.varies),
                 clock_text(row["train_seconds"]),
@@ -59,12 +59,18 @@ def _table(plan: Plan, result: Mapping[str, Any]) -> Fitting:
     return Fitting(columns, rows, [["time"], tasks, ["sd"], ["95 %"]], left=["trial"])
 
 
-def sentences(plan: Plan, result: Mapping[str, Any]) -> list[str]:
+def of_board(board: Mapping[str, Any]) -> list[str]:
+    """Return what a leaderboard tells of the sweep's confirmation and its test set; nothing where there is neither."""
+    found = board.get("confirmation")
+    return [*(sentences(board["varies"], found) if found else ()), *test_lines(board.get("test"))]
+
+
+def sentences(varies: Sequence[str], result: Mapping[str, Any]) -> list[str]:
     """Return what a confirmation says: of each candidate, and what it cost."""
     base = next((row for row in result["rows"] if row["is_baseline"]), None)
     if base is None or base["mean"] is None:
         return ["The baseline completed on no fresh seed: nothing is confirmed."]
-    said = [_sentence(plan, row) for row in result["rows"] if not row["is_baseline"]]
+    said = [_sentence(varies, row) for row in result["rows"] if not row["is_baseline"]]
     failed = [number for row in result["rows"] for number in row["failed"]]
     if failed:
         said.append(
@@ -77,9 +83,9 @@ def sentences(plan: Plan, result: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _sentence(plan: Plan, row: Mapping[str, Any]) -> str:
+def _sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
     config = flatten(row["config"])
-    names = zip(titles(plan.varies, ()), plan.varies, strict=True)
+    names = zip(titles(varies, ()), varies, strict=True)
     varied = ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)
     who = f"Trial {row['search_trial']:04d}" + (f" ({varied})" if varied else "")
     if row["difference"] is None:
@@ -92,11 +98,6 @@ def _sentence(plan: Plan, row: Mapping[str, Any]) -> str:
         "undecided": "is not shown to differ from the baseline",
     }[row["verdict"]]
     return f"{who} {found}: {row['difference']:+.4f} over {over} ({range_})."
-
-
-def named(row: Mapping[str, Any]) -> str:
-    """Return a row's verdict as it stands in a table."""
-    return str(row["verdict"] or "-")
 
 
 def interval(low: float | None, high: float | None) -> str:

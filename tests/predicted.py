@@ -2,6 +2,12 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.checkpoint import PREDICTIONS
+from model.files import write_manifest
+from model.tasks import TASKS, overall_score, pearson
+from orchestrator.leaderboard import TrialRecord
 
 EXAMPLES = {"sentiment": 1_100, "paraphrase": 2_000, "similarity": 860}
 LABELS = {
@@ -35,3 +41,25 @@ def table(predictions):
         columns["prediction"] += values.astype(float).tolist()
         columns["outputs"] += [np.zeros(1, np.float32)] * len(values)
     return pa.table(columns)
+
+
+def scores_of(predictions):
+    """Return a task's metric each."""
+    return {
+        task: pearson(values, LABELS[task]) if task == "similarity" else float(np.mean(values == LABELS[task]))
+        for task, values in predictions.items()
+    }
+
+
+def record(paths, number, config, predictions, state="completed"):
+    """Return a trial that trained one epoch for a second, its predictions in its folder."""
+    folder = paths.trial(number).root / "attempt-1" / "best-0001"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        pq.write_table(table(predictions), folder / PREDICTIONS)
+        (folder / "model.safetensors").write_bytes(b"weights")
+        write_manifest(folder, {"format": 4})
+    scores = scores_of(predictions)
+    best = {"epoch": 1, "scores": scores, "dev_score": overall_score([TASKS[t] for t in scores], scores)}
+    best |= {"checkpoint": "attempt-1/best-0001", "train_seconds": 1.0}
+    return TrialRecord(number, state, config, [best], best if state == "completed" else None)

@@ -3,14 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.config import HeadConfig, TrialConfig, config_to_dict
+from model.tasks import TASKS
 from orchestrator.inspection import Options, inspect, varying
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, draft
 from orchestrator.resources import Machine, Node
 from orchestrator.spec import LoadedSweep, Sweep
+from tests.predicted import EXAMPLES, answers, record
 
 TINY = TrialConfig(
     unfrozen_layers=1,
@@ -117,3 +120,21 @@ def tiny_plan(options_for, machine, loaded_list):
 def paths(tmp_path):
     """Return the paths of a sweep called tiny."""
     return SweepPaths(tmp_path / "runs", "tiny")
+
+
+@pytest.fixture
+def sweep(bare_plan, tiny_config, paths):
+    """Return a function from skills, one a config, and seeds to a plan and trials whose predictions lie there."""
+
+    def made(skills, seeds=1, seed_noise=0.0):
+        bases = [replace(tiny_config, weight_decay=0.001 * n) for n in range(len(skills))]
+        configs = [replace(config, seed=seed) for seed in range(seeds) for config in bases]
+        tasks = [TASKS[name].to_dict() for name in EXAMPLES]
+        plan = replace(bare_plan(configs), seeds=seeds, varies=["weight_decay"], tasks=tasks)
+        rng, trials = np.random.default_rng(1), []
+        for number, config in enumerate(configs):
+            predictions = answers(skills[number % len(skills)] + rng.normal(0, seed_noise), rng)
+            trials.append(record(paths, number, config_to_dict(config), predictions))
+        return plan, trials
+
+    return made

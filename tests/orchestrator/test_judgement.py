@@ -1,52 +1,14 @@
 """What is said of configs from their trials' predictions: real tables in checkpoints, with planted answers."""
 
-from dataclasses import replace
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from model.checkpoint import PREDICTIONS
-from model.config import config_to_dict
 from model.files import write_manifest
-from model.tasks import TASKS, overall_score, pearson
 from orchestrator.judgement import Judge
-from orchestrator.leaderboard import JUDGED, TrialRecord, groups, leaderboard
-from tests.predicted import EXAMPLES, LABELS, answers, table
-
-
-def scores_of(predictions):
-    """Return a task's metric each."""
-    return {
-        task: pearson(values, LABELS[task]) if task == "similarity" else float(np.mean(values == LABELS[task]))
-        for task, values in predictions.items()
-    }
-
-
-@pytest.fixture
-def sweep(bare_plan, tiny_config, paths):
-    """Return a function from skills, one a config, and seeds to a plan and trials whose predictions lie there."""
-
-    def made(skills, seeds=1, seed_noise=0.0):
-        bases = [replace(tiny_config, weight_decay=0.001 * n) for n in range(len(skills))]
-        configs = [replace(config, seed=seed) for seed in range(seeds) for config in bases]
-        tasks = [TASKS[name].to_dict() for name in EXAMPLES]
-        plan = replace(bare_plan(configs), seeds=seeds, varies=["weight_decay"], tasks=tasks)
-        rng, trials = np.random.default_rng(1), []
-        for number, config in enumerate(configs):
-            predictions = answers(skills[number % len(skills)] + rng.normal(0, seed_noise), rng)
-            folder = paths.trial(number).root / "attempt-1" / "best-0001"
-            folder.mkdir(parents=True)
-            pq.write_table(table(predictions), folder / PREDICTIONS)
-            (folder / "model.safetensors").write_bytes(b"weights")
-            write_manifest(folder, {"format": 4})
-            scores = scores_of(predictions)
-            best = {"epoch": 1, "scores": scores, "dev_score": overall_score([TASKS[t] for t in scores], scores)}
-            best |= {"checkpoint": "attempt-1/best-0001", "train_seconds": 1.0}
-            trials.append(TrialRecord(number, "completed", config_to_dict(config), [best], best))
-        return plan, trials
-
-    return made
+from orchestrator.leaderboard import JUDGED, groups, leaderboard
+from tests.predicted import answers, table
 
 
 def rows_of(plan, paths, trials):

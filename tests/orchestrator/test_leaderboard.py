@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.config import config_to_dict
 from orchestrator.driver import Driver
 from orchestrator.failures import Failure
-from orchestrator.leaderboard import JUDGED, TrialRecord, leaderboard, read_trials, write_leaderboard
+from orchestrator.leaderboard import CONFIRMED, JUDGED, TrialRecord, leaderboard, read_trials, write_leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.study import TrialStudy
 from orchestrator.trial import Execution, run_trial
@@ -114,7 +114,7 @@ def test_a_row_says_all_of_a_completed_trial(plan, record_of):
             "trainable_params": 100,
             "checkpoint": "/runs/bare/trials/0003/attempt-1/best-0002",
             "mlflow_run": "abc",
-            **dict.fromkeys(JUDGED),
+            **dict.fromkeys((*JUDGED, *CONFIRMED)),
             "tied_with_best": None,
             "seed_mean": None,
             "seed_sd": None,
@@ -225,7 +225,7 @@ def test_trials_are_read_from_study_and_folders(tiny_plan, tiny_config, paths):
     proposals = [driver.propose() for _ in range(3)]
     assert [(proposal.number, attempt) for proposal, attempt in proposals] == [(0, 1), (1, 1), (2, 1)]
     running = run_trial(plan, paths, 0, configs[0], 1, EXECUTION)
-    driver.record(next(running))
+    driver.record(next(report for report in running if report["history"]))  # past the frozen layers: others wait for it
     *_, completed = run_trial(plan, paths, 1, configs[1], 1, EXECUTION)
     driver.record(completed)
     write_verdict(paths.trial(2), failed(Failure.DIED, "killed", []))

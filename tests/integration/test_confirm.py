@@ -1,0 +1,158 @@
+"""A sweep confirmed on fresh seeds, end to end: killed and gone on with, its champion, the test set on the record."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.lab import ENVIRONMENT, Lab
+from tests.integration.conftest import ROOT, TIMEOUT_S
+
+pytestmark = pytest.mark.slow
+TOP, SEEDS = 2, 3
+SPACE = '''"""Which rate suits the tiny encoder?"""
+
+from dataclasses import replace
+
+from model.config import TrialConfig
+from orchestrator.spec import Sweep
+
+BASE = TrialConfig(epochs=1, batch_size=8, learning_rate=1e-3, max_tokens=32, unfrozen_layers=1)
+
+SWEEP = Sweep(
+    question="Which rate suits the tiny encoder?",
+    baseline=BASE,
+    configs=[replace(BASE, learning_rate=rate) for rate in (1e-3, 1e-2, 2e-3)],
+)
+'''
+
+
+def confirm(lab, *more, out=None, expect=0):
+    """Run the confirm command on a lab's sweep, and return what it printed; a negative exit code is a signal's."""
+    line = [sys.executable, "-m", "orchestrator.confirm", "tiny", "--out", str(out or lab.out), *more]
+    found = subprocess.run(
+        line,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        env=os.environ | ENVIRONMENT | {"SWEEP_FAULTS": str(lab.faults), "COLUMNS": "200"},
+    )
+    assert found.returncode == expect, f"exit code {found.returncode}\n{found.stdout[-3000:]}\n{found.stderr[-3000:]}"
+    return found.stdout + found.stderr
+
+
+def lasting(folder):
+    """Return what a confirmation found, without times."""
+    found = json.loads((folder / "tiny" / "confirm" / "confirmation.json").read_text(encoding="utf-8"))
+    for name in ("spent", "spent_a_decision"):
+        del found[name]
+    for row in found["rows"]:
+        del row["train_seconds"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory, tiny_data, tiny_encoder):
+    """Return a lab whose confirmation was killed and gone on with, what it printed, and OUT of an undisturbed one."""
+    lab = Lab(tmp_path_factory.mktemp("confirm"), tiny_data, tiny_encoder, epochs=1)
+    lab.file.write_text(SPACE, encoding="utf-8")
+    lab.run()
+    undisturbed = lab.folder / "undisturbed"
+    shutil.copytree(lab.out, undisturbed)
+    options = ("--top", str(TOP), "--seeds", str(SEEDS))
+    confirm(lab, *options, out=undisturbed)
+    lab.arm("study: told", "kill driver", hit=len([e for e in lab.log() if e["at"] == "study: told"]) + 5)
+    confirm(lab, *options, expect=-9)
+    assert lab.fired == 1
+    output = confirm(lab, *options)
+    yield lab, output, undisturbed
+    lab.kill_all()
+
+
+def test_a_confirmation_that_was_killed_finds_what_an_undisturbed_one_finds(confirmed):
+    """The same rounds, scores and champion, whatever was trained when its driver died."""
+    lab, _, undisturbed = confirmed
+
+    assert lasting(lab.out) == lasting(undisturbed)
+
+
+def test_candidates_and_baseline_are_trained_on_seeds_that_the_search_has_not_seen(confirmed):
+    """The same ones each, until a candidate is settled."""
+    lab, output, _ = confirmed
+    board, found = lab.board(), lasting(lab.out)
+    searched = {trial["config"]["seed"] for trial in board["trials"]}
+    trials = json.loads((lab.sweep / "confirm" / "plan.json").read_text(encoding="utf-8"))["configs"]
+
+    assert not searched & {config["seed"] for config in trials}
+    base, *candidates = found["rows"]
+    assert base["is_baseline"]
+    assert base["seeds"] == max(row["seeds"] for row in candidates)
+    assert [row["search_trial"] for row in candidates] == [row["trial"] for row in board["rows"] if row["trial"]][:TOP]
+    assert "the search's own scores are in none of these means" in output
+
+
+def test_the_leaderboard_shows_what_fresh_seeds_say(confirmed):
+    """Beside the search's own score, and never in one number with it."""
+    lab, _, _ = confirmed
+    found = {row["search_trial"]: row for row in lasting(lab.out)["rows"] if not row["is_baseline"]}
+
+    for row in (row for row in lab.board()["rows"] if row["trial"] in found):
+        of_row = found[row["trial"]]
+        assert (row["confirmed"], row["confirm_mean"]) == (of_row["verdict"], of_row["mean"])
+        assert row["confirm_seeds"] == of_row["seeds"]
+
+
+def test_the_champion_is_a_model_of_the_confirmation_in_mlflow(confirmed):
+    """Of the config that won, with what it was confirmed by; best-dev stays the search's own."""
+    from mlflow import MlflowClient
+
+    from orchestrator.paths import tracking_uri
+
+    lab, output, _ = confirmed
+    uri = tracking_uri(lab.out)
+    client = MlflowClient(uri, registry_uri=uri)
+    champion, best = (client.get_model_version_by_alias("tiny", alias) for alias in ("champion", "best-dev"))
+    run = client.get_run(champion.run_id)
+
+    assert run.data.tags["stage"] == "confirm"
+    assert int(run.data.tags["trial"]) == lasting(lab.out)["champion"]
+    assert champion.tags["scores"] == json.dumps(
+        next(row for row in lasting(lab.out)["rows"] if row["best_trial"] == lasting(lab.out)["champion"])["scores"]
+    )
+    assert client.get_run(best.run_id).data.tags["stage"] == "search"
+    assert f"tiny@champion is version {champion.version}" in output
+
+
+def test_the_test_set_is_opened_on_the_record_and_a_second_time_is_counted(confirmed):
+    """The scores are the same, and that somebody has looked before is told for ever."""
+    lab, _, _ = confirmed
+
+    first, second = confirm(lab, "--open-test"), confirm(lab, "--open-test")
+
+    test = lab.board()["test"]
+    assert "opened 2 times" in second
+    assert "opened 2 times" not in first
+    assert test["openings"] == 2
+    assert len((lab.out / "test-set-openings.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+    assert [row["who"] for row in test["rows"]][-1] == "baseline"
+    assert test["examples"] == 72
+    again = confirm(lab, "--top", str(TOP), "--seeds", str(SEEDS))
+    assert lab.board()["test"] == test
+    assert "opened 2 times" in again
+
+
+def test_fewer_candidates_than_before_are_refused_and_an_unknown_sweep_is_told(confirmed):
+    """One line each, and nothing is started."""
+    lab, _, _ = confirmed
+
+    assert "begun with --top 2" in confirm(lab, "--top", "1", expect=2)
+    line = [sys.executable, "-m", "orchestrator.confirm", "tony", "--out", str(lab.out)]
+    found = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert found.returncode == 2
+    assert "did you mean tiny?" in found.stderr
+    assert found.stderr.count("\n") == 1
