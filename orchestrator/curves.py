@@ -53,7 +53,7 @@ def panels(curves: Sequence[Curve], shown: Sequence[tuple[str, str]], height: in
         )  # fmt: skip
         made[f"yaxis{suffix}"] = axis("", domain=down, anchor=f"x{suffix}")
         if what == RATE:
-            made[f"yaxis{suffix}"] |= {"exponentformat": "e", "rangemode": "tozero"}
+            made[f"yaxis{suffix}"] |= {"tickformat": ".2~e", "rangemode": "tozero"}
         made["annotations"].append(heading(title, across[0], down[1]))
         for order, curve in _in_front(curves):
             look = _look(curve, order, few=few, symbols=last <= EACH_EPOCH)
@@ -91,7 +91,11 @@ def _look(curve: Curve, order: int, *, few: bool, symbols: bool) -> dict[str, An
     mode = {"mode": "lines+markers" if symbols else "lines"}
     told = ", ".join(word for word, so in (("best", curve.is_best), ("baseline", curve.is_baseline)) if so)
     if told:
-        line = {"color": ACCENT if curve.is_best else INK, "width": 2.6, "dash": "dash" if curve.is_baseline else "solid"}
+        line = {
+            "color": ACCENT if curve.is_best else INK,
+            "width": 2.6,
+            "dash": "dash" if curve.is_baseline else "solid",
+        }
         group["name"] += f" ({told})"
         return group | mode | {"line": line, "marker": {"symbol": "circle", "size": 7}}
     if few:

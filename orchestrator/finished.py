@@ -1,4 +1,4 @@
-"""A finished sweep as its report needs it, read from OUT/NAME: plan, leaderboard, and what each trial's verdict adds."""
+"""A finished sweep as its report needs it, from OUT/NAME: plan, leaderboard, and what each trial's verdict adds."""
 
 import json
 import math
@@ -125,8 +125,8 @@ def _read_board(paths: SweepPaths, plan: Plan) -> dict[str, Any]:
     if ended < plan.trials:
         raise SweepError(f"{paths.root}: is not finished: {ended} of {plan.trials} trials have ended; {again}")
     if not any(row["best"] is not None for row in board["rows"]):
-        first = next((row for row in board["rows"] if row.get("error")), {})
-        why = f"; trial {first['trial']:04d} {first['failure']}: {first['error']}" if first else ""
+        failed = next((row for row in board["rows"] if row.get("error")), None)
+        why = f"; trial {failed['trial']:04d} {failed['failure']}: {failed['error']}" if failed else ""
         raise SweepError(
             f"{paths.root}: no table can be made: none of its {plan.trials} trials has a score{why}; mend that, and "
             f"run the sweep again with --new"

@@ -1,4 +1,4 @@
-"""Parallel coordinates: an axis for each thing that varies and one for the score, a line a config, as plotly takes it."""
+"""Parallel coordinates as plotly takes them: an axis for all that varies and one for the score, a line a config."""
 
 import math
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def parallel(points: Sequence[Point], titles: Sequence[str]) -> Figure:
     ]
     made = layout(
         420,
-        xaxis={"visible": False, "range": [-0.35, len(axes) - 0.85], "fixedrange": True},
+        xaxis={"visible": False, "range": [-0.3, len(axes) - 0.7], "fixedrange": True},
         yaxis={"visible": False, "range": [-0.05, 1.05], "fixedrange": True},
         margin={"l": 24, "r": 24, "t": 84, "b": 16},
         shapes=[
@@ -93,14 +93,14 @@ def scale(title: str, values: Sequence[Any], decimals: int | None = None) -> Axi
         return base + (1 - base) * float(share)
 
     distinct = sorted(set(known))
-    has_steps = len(distinct) <= FEW_VALUES
+    has_steps = len(distinct) <= FEW_VALUES and decimals is None
     if not has_steps:
         middle = math.sqrt(lowest * highest) if logarithmic else (lowest + highest) / 2
         distinct = [lowest, float(f"{middle:.2g}") if logarithmic else middle, highest]
     ticks = [(place(value), f"{value:.{decimals}f}" if decimals else words(value)) for value in distinct]
     if base:
         ticks.insert(0, (0.0, "-"))
-    return Axis(title, [place(value) for value in values], _apart(ticks), has_steps and decimals is None)
+    return Axis(title, [place(value) for value in values], _apart(ticks), has_steps)
 
 
 def _of_words(title: str, values: Sequence[Any]) -> Axis:
@@ -121,12 +121,13 @@ def _before(each: tuple[str, Any]) -> tuple[bool, bool, float, str]:
 
 
 def _apart(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Return the ticks that have room."""
+    """Return the ticks that have room, the last among them."""
+    *rest, last = ticks
     kept: list[tuple[float, str]] = []
-    for at, word in ticks:
-        if not kept or at - kept[-1][0] >= NEAREST:
+    for at, word in rest:
+        if last[0] - at >= NEAREST and not (kept and at - kept[-1][0] < NEAREST):
             kept.append((at, word))
-    return kept
+    return [*kept, last]
 
 
 def _lines(axes: Sequence[Axis], points: Sequence[Point], members: Sequence[int]) -> dict[str, Any]:
@@ -156,14 +157,15 @@ def _lines(axes: Sequence[Axis], points: Sequence[Point], members: Sequence[int]
 
 def _ticks(axes: Sequence[Axis]) -> dict[str, Any]:
     """Return what is written beside the axes."""
-    written = [(x, at, f"{text(word)}  ") for x, each in enumerate(axes) for at, word in each.ticks]
+    written = [(x, at, text(word)) for x, each in enumerate(axes) for at, word in each.ticks]
+    last = len(axes) - 1
     return {
         "type": "scatter",
         "mode": "text",
         "x": [x for x, _, _ in written],
         "y": [y for _, y, _ in written],
-        "text": [word for _, _, word in written],
-        "textposition": "middle left",
+        "text": [f"  {word}" if x == last else f"{word}  " for x, _, word in written],
+        "textposition": ["middle right" if x == last else "middle left" for x, _, _ in written],
         "textfont": {"size": 12, "color": FAINT},
         "cliponaxis": False,
         "hoverinfo": "skip",

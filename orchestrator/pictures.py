@@ -81,8 +81,8 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
         "gridcolor": GRID,
         "linecolor": GREY,
         "zeroline": False,
+        "automargin": False,
         "tickfont": {"size": 12, "color": FAINT},
-        "automargin": True,
         **more,
     }
 
@@ -103,14 +103,16 @@ def scores(points: Sequence[Point]) -> Figure:
     ranks = [point.rank for point in points]
     if few:
         names = [f"{text(point.name)}  " for point in points]
-        down = axis("", autorange="reversed", tickvals=ranks, ticktext=names, showgrid=False, showline=False, ticks="")
+        down = axis(
+            "", autorange="reversed", tickvals=ranks, ticktext=names, showgrid=False, showline=False, automargin=True
+        )
         down["tickfont"] = {"size": 13, "color": INK}
         made = layout(130 + 30 * len(points), xaxis=axis("dev score", showline=True), yaxis=down)
     else:
         made = layout(460, xaxis=axis("rank", showgrid=False, showline=True), yaxis=axis("dev score"))
     if base is not None:
         along, across = ("x", "y") if few else ("y", "x")
-        line = {"type": "line", "layer": "below", "line": {"color": INK, "width": 1, "dash": "dot"}}
+        line: dict[str, Any] = {"type": "line", "layer": "below", "line": {"color": INK, "width": 1, "dash": "dot"}}
         line |= {f"{along}0": base, f"{along}1": base, f"{across}0": 0, f"{across}1": 1, f"{across}ref": "paper"}
         made["shapes"] = [line]
     return {"data": traces, "layout": made}
@@ -173,6 +175,7 @@ def score_by_time(points: Sequence[Point]) -> Figure:
     unit, name = (1, "seconds") if longest < 300 else (60, "minutes") if longest < 4 * 3600 else (3600, "hours")
     best_for_time = front(timed)
     named = len(best_for_time) <= FRONT_NAMED
+    size = 10 if len(timed) <= NAMED else 6
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
@@ -182,8 +185,10 @@ def score_by_time(points: Sequence[Point]) -> Figure:
             "y": [point.best for point in best_for_time],
             "line": {"shape": "hv", "color": ACCENT, "width": 1.5},
             "marker": {"symbol": "circle-open", "size": 19, "color": ACCENT, "line": {"width": 1.5}},
-            "text": [f"{text(point.name)}   " for point in best_for_time] if named else None,
-            "textposition": "top left",
+            "text": [f"  {text(point.name)}  " for point in best_for_time] if named else None,
+            "textposition": [
+                "top right" if (point.seconds or 0.0) < longest / 3 else "top left" for point in best_for_time
+            ],
             "textfont": {"size": 12, "color": ACCENT},
             "cliponaxis": False,
             "hoverinfo": "skip",
@@ -197,7 +202,7 @@ def score_by_time(points: Sequence[Point]) -> Figure:
                 "name": verdict,
                 "x": [(point.seconds or 0.0) / unit for point in chosen],
                 "y": [point.best for point in chosen],
-                "marker": {"color": colour, "symbol": symbol, "size": 10 if len(timed) <= NAMED else 6, "line": {"width": 1.5}},
+                "marker": {"color": colour, "symbol": symbol, "size": size, "line": {"width": 1.5}},
                 "text": [_said(point) for point in chosen],
                 "hovertemplate": "%{text}<extra></extra>",
             })  # fmt: skip

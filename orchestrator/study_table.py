@@ -13,6 +13,7 @@ from orchestrator.show import MINILM_NOTE
 
 NOTHING = "-"
 """In a cell that has no value."""
+OWN_BEST = "own best (epoch)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class StudyTable:
     rows: Sequence[Sequence[str]]
     left: frozenset[int]
     """Columns of words; numbers are aligned to the right."""
+    own: Mapping[int, int]
+    """Column of a task's score to that of its own best, which may stand under it."""
     best: frozenset[tuple[int, int]]
     """Row and column of the highest scores of a column."""
     baseline: int | None
@@ -42,6 +45,7 @@ class StudyTable:
             columns=self.columns,
             rows=[self.rows[row] for row in kept],
             left=self.left,
+            own=self.own,
             best=frozenset((kept.index(row), column) for row, column in self.best if row in kept),
             baseline=None if self.baseline is None else kept.index(self.baseline),
             notes=[f"{rows} of {len(self.rows)} rows.", *self.notes],
@@ -50,7 +54,9 @@ class StudyTable:
 
 def study_table(sweep: Finished, *, by_rank: bool = False) -> StudyTable:
     """Return the table of a sweep: a list's configs in its own order unless they go by rank, a space's by rank."""
-    tasks = [(task.name, f"{task.name} r" if task.metric == "pearson" else task.name) for task in sweep.plan.task_list()]
+    tasks = [
+        (task.name, f"{task.name} r" if task.metric == "pearson" else task.name) for task in sweep.plan.task_list()
+    ]
     rows = sweep.rows
     if sweep.plan.configs and not by_rank:
         rows = sorted(rows, key=lambda row: row["trial"])
@@ -58,7 +64,7 @@ def study_table(sweep: Finished, *, by_rank: bool = False) -> StudyTable:
     scored = ["best overall", *(title for _, title in tasks)]
     columns = [
         "rank", *sweep.titles, scored[0], *of_seeds, *scored[1:], "epoch",
-        *(f"{title} own best (epoch)" for _, title in tasks),
+        *(f"{title} {OWN_BEST}" for _, title in tasks),
         "verdict", "score of baseline", "time of baseline", "train seconds", "trainable", "parameters",
     ]  # fmt: skip
     names = [name for name, _ in tasks]
@@ -67,6 +73,7 @@ def study_table(sweep: Finished, *, by_rank: bool = False) -> StudyTable:
         columns=columns,
         rows=[_cells(sweep, row, names, seeds=bool(of_seeds)) for row in rows],
         left=frozenset({*_of_words(sweep, rows), columns.index("verdict")}),
+        own={columns.index(title): columns.index(f"{title} {OWN_BEST}") for _, title in tasks},
         best=frozenset(
             (place, columns.index(title))
             for title, values in {
@@ -116,7 +123,7 @@ def verdict_text(row: Mapping[str, Any]) -> str:
 
 
 def _own_best(task: str, histories: Iterable[Sequence[Mapping[str, Any]]]) -> str:
-    """Return a task's best score over all epochs of a config's trials, and its epoch: the first where several have it."""
+    """Return a task's best score over all epochs of a config's trials, and its epoch: the first of several."""
     found = [
         (score, -int(entry["epoch"]))
         for history in histories
@@ -137,7 +144,8 @@ def _notes(sweep: Finished) -> list[str]:
     said = [
         "Scores stand at the epoch of the best overall dev score"
         + (f", means over {seeds} seeds; the epoch is the first seed's" if seeds > 1 else "")
-        + "; own best: each task's over all epochs. Time is of training alone."
+        + "; own best: each task's over all epochs. Time is of training alone, by the clock: "
+        "trials beside each other slow each other."
     ]
     if sweep.baseline is None:
         said.append("The baseline did not complete: nothing is compared with it.")
