@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.pictures import ACCENT, GREY, INK, Figure, axis, heading, layout, text
+from orchestrator.pictures import ACCENT, GREY, INK, LOGARITHMIC, Figure, axis, heading, layout, text
 
 OVERALL, RATE = "overall dev score", "learning rate"
 TOLD_APART = 8
@@ -15,6 +15,8 @@ EACH_EPOCH = 15
 """More epochs than these have no symbol each."""
 ACROSS = 2
 """Panels beside each other."""
+LEAST_SPAN = 0.04
+"""Of an axis of scores: what is closer together is alike, and is drawn so."""
 BETWEEN = 0.09
 """Of the figure's width."""
 
@@ -51,14 +53,30 @@ def panels(curves: Sequence[Curve], shown: Sequence[tuple[str, str]], height: in
             "epoch" if place // ACROSS == rows - 1 else "", domain=across, anchor=f"y{suffix}", showgrid=False,
             showline=True, range=[1 - 0.06 * last, last + 0.06 * last], **({"dtick": 1} if last <= EACH_EPOCH else {}),
         )  # fmt: skip
-        made[f"yaxis{suffix}"] = axis("", domain=down, anchor=f"x{suffix}")
-        if what == RATE:
-            made[f"yaxis{suffix}"] |= {"tickformat": ".2~e", "rangemode": "tozero"}
+        rising = _rates(curves) if what == RATE else _scores(curves, what)
+        made[f"yaxis{suffix}"] = axis("", domain=down, anchor=f"x{suffix}", **rising)
         made["annotations"].append(heading(title, across[0], down[1]))
         for order, curve in _in_front(curves):
             look = _look(curve, order, few=few, symbols=last <= EACH_EPOCH)
             traces.append(look | _drawn(curve, what, suffix) | {"showlegend": place == 0 and "name" in look})
     return {"data": traces, "layout": made}
+
+
+def _rates(curves: Sequence[Curve]) -> dict[str, Any]:
+    """Return what an axis of learning rates is like: logarithmic where they are far apart."""
+    known = [rate for curve in curves for rate in curve.values[RATE] if rate is not None and rate > 0]
+    if known and max(known) / min(known) >= LOGARITHMIC:
+        return {"type": "log", "exponentformat": "power"}
+    return {"rangemode": "tozero", "exponentformat": "power"}
+
+
+def _scores(curves: Sequence[Curve], what: str) -> dict[str, Any]:
+    """Return what an axis of scores is like: never so fine that equal ones look far apart."""
+    known = [score for curve in curves for score in curve.values[what] if score is not None]
+    if not known or max(known) - min(known) >= LEAST_SPAN:
+        return {}
+    middle = (max(known) + min(known)) / 2
+    return {"range": [middle - LEAST_SPAN, middle + LEAST_SPAN]}
 
 
 def _domain(place: int, of: int, between: float) -> list[float]:

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.finished import number, words
-from orchestrator.pictures import ACCENT, FAINT, GREY, INK, Figure, Point, heading, layout, text
+from orchestrator.pictures import ACCENT, FAINT, GREY, INK, LOGARITHMIC, NAMED, Figure, Point, heading, layout, text
 
-TOP_SHARE = 0.1
+TOP_SHARE, MOST_ON_TOP = 0.1, 40
 """Of the configs, those with the best scores: they are drawn in front."""
-LOGARITHMIC = 20
-"""The largest value is so many times the smallest."""
 FEW_VALUES = 6
 """Values that have a tick each."""
 NEAREST = 0.05
@@ -20,8 +18,8 @@ BELOW_ALL = 0.14
 """Of an axis: how far under its numbers a config stands that has none."""
 IN_FULL = 200
 """Of more configs a line does not tell all that varies: it would be said at every axis."""
-SPREAD = 0.05
-"""Of an axis: configs of one value stand so far apart in all."""
+SPREAD, GOLDEN = 0.06, 0.618
+"""Of an axis: configs of one value stand so far apart in all, neighbours by rank far from each other."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,18 @@ def parallel(points: Sequence[Point], titles: Sequence[str]) -> Figure:
     """Return the figure: the best tenth in front, the baseline dashed, the others behind."""
     axes = [scale(title, [point.values[place] for point in points]) for place, title in enumerate(titles)]
     axes.append(scale("dev score", [point.best for point in points], decimals=3))
-    top = sorted(point.best for point in points)[-max(1, round(TOP_SHARE * len(points)))]
-    best = "the best tenth" if sum(point.best >= top for point in points) > 1 else "the best"
-    faint = min(0.7, max(0.12, 12 / max(1, len(points))))
+    leading = sorted(range(len(points)), key=lambda place: -points[place].best)
+    leading = leading[: max(1, min(MOST_ON_TOP, round(TOP_SHARE * len(points))))]
+    best = f"the best {len(leading)}" if len(leading) > 1 else "the best"
+    few = len(points) <= NAMED
     looks: dict[str, dict[str, Any]] = {
-        "the others": {"line": {"color": GREY, "width": 1.2}, "opacity": faint},
+        "the others": {"line": {"color": GREY, "width": 1.2 if few else 0.6}, "opacity": 0.7 if few else 0.35},
         "baseline": {"line": {"color": INK, "width": 2, "dash": "dash"}},
-        best: {"line": {"color": ACCENT, "width": 2}},
+        best: {"line": {"color": ACCENT, "width": 2 if few else 1}},
     }
     groups: dict[str, list[int]] = {name: [] for name in looks}
     for place, point in enumerate(points):
-        name = best if point.best >= top else "baseline" if point.verdict == "baseline" else "the others"
+        name = best if place in leading else "baseline" if point.verdict == "baseline" else "the others"
         groups[name].append(place)
     traces = [
         _lines(axes, points, members) | looks[name] | {"name": name} for name, members in groups.items() if members
@@ -58,17 +57,18 @@ def parallel(points: Sequence[Point], titles: Sequence[str]) -> Figure:
         420,
         xaxis={"visible": False, "range": [-0.3, len(axes) - 0.7], "fixedrange": True},
         yaxis={"visible": False, "range": [-0.05, 1.05], "fixedrange": True},
-        margin={"l": 24, "r": 24, "t": 84, "b": 16},
+        margin={"l": 24, "r": 24, "t": 104, "b": 16},
         shapes=[
             {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "layer": "below", "line": {"color": GREY, "width": 1}}
             for x in range(len(axes))
         ],
         annotations=[
-            heading(each.title, x, 1.0) | {"xref": "x", "xanchor": "center"} for x, each in enumerate(axes)
+            *_ticks(axes),
+            *(heading(each.title, x, 1.03) | {"xref": "x", "xanchor": "center"} for x, each in enumerate(axes)),
         ],
     )  # fmt: skip
-    made["legend"]["y"] = 1.1
-    return {"data": [*traces, _ticks(axes)], "layout": made}
+    made["legend"]["y"] = 1.18
+    return {"data": traces, "layout": made}
 
 
 def scale(title: str, values: Sequence[Any], decimals: int | None = None) -> Axis:
@@ -137,7 +137,7 @@ def _lines(axes: Sequence[Axis], points: Sequence[Point], members: Sequence[int]
     said: list[str | None] = []
     for member in members:
         point = points[member]
-        aside = SPREAD * (member / (len(points) - 1) - 0.5) if len(points) > 1 else 0.0
+        aside = SPREAD * ((member * GOLDEN) % 1 - 0.5)
         x += [*range(len(axes)), None]
         y += [*(each.places[member] - aside * each.has_steps for each in axes), None]
         told = [f"<b>{point.best:.4f}</b>, rank {point.rank}"]
@@ -155,19 +155,14 @@ def _lines(axes: Sequence[Axis], points: Sequence[Point], members: Sequence[int]
     }
 
 
-def _ticks(axes: Sequence[Axis]) -> dict[str, Any]:
-    """Return what is written beside the axes."""
-    written = [(x, at, text(word)) for x, each in enumerate(axes) for at, word in each.ticks]
-    last = len(axes) - 1
-    return {
-        "type": "scatter",
-        "mode": "text",
-        "x": [x for x, _, _ in written],
-        "y": [y for _, y, _ in written],
-        "text": [f"  {word}" if x == last else f"{word}  " for x, _, word in written],
-        "textposition": ["middle right" if x == last else "middle left" for x, _, _ in written],
-        "textfont": {"size": 12, "color": FAINT},
-        "cliponaxis": False,
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
+def _ticks(axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    """Return what is written beside the axes, readable over the lines."""
+    return [
+        {
+            "text": text(word), "x": x, "y": at, "xref": "x", "yref": "y", "showarrow": False, "borderpad": 1,
+            "xanchor": "left" if x == len(axes) - 1 else "right", "xshift": 8 if x == len(axes) - 1 else -8,
+            "font": {"size": 12, "color": FAINT}, "bgcolor": "rgba(255,255,255,0.85)",
+        }
+        for x, each in enumerate(axes)
+        for at, word in each.ticks
+    ]  # fmt: skip

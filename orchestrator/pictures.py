@@ -12,7 +12,7 @@ from typing import Any
 Figure = dict[str, Any]
 """What Plotly.newPlot takes: data and layout."""
 
-INK, FAINT, GREY, GRID = "#1f2933", "#5f6b76", "#9aa5b1", "#e6eaee"
+INK, FAINT, GREY, GRID, INTERVAL = "#1f2933", "#5f6b76", "#9aa5b1", "#e6eaee", "#d5dbe1"
 ACCENT, BELOW = "#1f5fa8", "#c2550a"
 """What is to be looked at; what is worse. Blue and orange stay apart in every kind of colour blindness."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -27,10 +27,10 @@ MARKS = {
     NO_VERDICT: (GREY, "circle-open"),
 }
 """A verdict's colour and symbol: either alone tells it."""
+LOGARITHMIC = 20
+"""An axis is where its largest value is so many times the smallest."""
 NAMED = 40
 """Configs that have a line of their own each, with its name; more stand side by side."""
-FRONT_NAMED = 6
-"""Points of the front that are named in the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,9 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
 
 def heading(words: str, x: float, y: float) -> dict[str, Any]:
     """Return the title of a part of a figure, above its upper left corner."""
+    broken = text(words).replace(".", ".<br>")
     return {
-        "text": f"<b>{text(words)}</b>", "x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "left",
+        "text": f"<b>{broken}</b>", "x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "left",
         "yanchor": "bottom", "showarrow": False, "font": {"size": 13, "color": INK},
     }  # fmt: skip
 
@@ -104,12 +105,20 @@ def scores(points: Sequence[Point]) -> Figure:
     if few:
         names = [f"{text(point.name)}  " for point in points]
         down = axis(
-            "", autorange="reversed", tickvals=ranks, ticktext=names, showgrid=False, showline=False, automargin=True
+            "",
+            range=[len(points) + 0.6, 0.4],
+            tickvals=ranks,
+            ticktext=names,
+            showgrid=False,
+            showline=False,
+            automargin=True,
         )
         down["tickfont"] = {"size": 13, "color": INK}
         made = layout(130 + 30 * len(points), xaxis=axis("dev score", showline=True), yaxis=down)
     else:
-        made = layout(460, xaxis=axis("rank", showgrid=False, showline=True), yaxis=axis("dev score"))
+        made = layout(
+            460, xaxis=axis("rank", showgrid=False, showline=True, range=[0, len(points) + 1]), yaxis=axis("dev score")
+        )
     if base is not None:
         along, across = ("x", "y") if few else ("y", "x")
         line: dict[str, Any] = {"type": "line", "layer": "below", "line": {"color": INK, "width": 1, "dash": "dot"}}
@@ -128,8 +137,8 @@ def _scores_of(verdict: str, points: Sequence[Point], *, few: bool) -> dict[str,
         "symmetric": False,
         "array": [None if p.high is None else p.high - p.best for p in chosen],
         "arrayminus": [None if p.low is None else p.best - p.low for p in chosen],
-        "color": colour,
-        "thickness": 1.4 if few else 0.7,
+        "color": colour if few else INTERVAL,
+        "thickness": 1.4 if few else 0.8,
         "width": 4 if few else 0,
     }
     return {
@@ -139,7 +148,12 @@ def _scores_of(verdict: str, points: Sequence[Point], *, few: bool) -> dict[str,
         score: [point.best for point in chosen],
         rank: [point.rank for point in chosen],
         f"error_{score}": bars,
-        "marker": {"color": colour, "symbol": symbol, "size": 11 if few else 6, "line": {"width": 1.5}},
+        "marker": {
+            "color": colour,
+            "symbol": symbol,
+            "size": 11 if few else 6,
+            "line": {"color": colour, "width": 1.5},
+        },
         "text": [_said(point) for point in chosen],
         "hovertemplate": "%{text}<extra></extra>",
     }
@@ -174,7 +188,7 @@ def score_by_time(points: Sequence[Point]) -> Figure:
     longest = max((point.seconds or 0.0 for point in timed), default=0.0)
     unit, name = (1, "seconds") if longest < 300 else (60, "minutes") if longest < 4 * 3600 else (3600, "hours")
     best_for_time = front(timed)
-    named = len(best_for_time) <= FRONT_NAMED
+    named = len(timed) <= NAMED
     size = 10 if len(timed) <= NAMED else 6
     traces: list[dict[str, Any]] = [
         {
@@ -202,7 +216,7 @@ def score_by_time(points: Sequence[Point]) -> Figure:
                 "name": verdict,
                 "x": [(point.seconds or 0.0) / unit for point in chosen],
                 "y": [point.best for point in chosen],
-                "marker": {"color": colour, "symbol": symbol, "size": size, "line": {"width": 1.5}},
+                "marker": {"color": colour, "symbol": symbol, "size": size, "line": {"color": colour, "width": 1.5}},
                 "text": [_said(point) for point in chosen],
                 "hovertemplate": "%{text}<extra></extra>",
             })  # fmt: skip

@@ -129,11 +129,14 @@ def _head(report: Report) -> str:
 
 
 def _failures(sweep: Finished) -> list[str]:
-    """Return the trials that failed, the first few with the reason."""
-    failed = [row for row in sweep.board["trials"] if row["state"] == "failed"]
-    said = [
-        redacted(escaped(f"Trial {row['trial']:04d} failed ({row.get('failure')}): {row.get('error')}"))
-        for row in failed[:FAILURES_TOLD]
-    ]
-    more = len(failed) - FAILURES_TOLD
-    return [*said, f"{more} more trial{'s' * (more > 1)} failed; the table has them."] if more > 0 else said
+    """Return why trials failed, a line each reason."""
+    reasons: dict[str, list[int]] = {}
+    for row in sweep.board["trials"]:
+        if row["state"] == "failed":
+            reasons.setdefault(f"{row.get('failure')}: {row.get('error')}", []).append(row["trial"])
+    said = []
+    for reason, trials in list(reasons.items())[:FAILURES_TOLD]:
+        named = ", ".join(f"{trial:04d}" for trial in trials[:FAILURES_TOLD]) + " …" * (len(trials) > FAILURES_TOLD)
+        said.append(f"{len(trials)} trial{'s' * (len(trials) > 1)} failed, {redacted(escaped(reason))} ({named})")
+    more = len(reasons) - FAILURES_TOLD
+    return [*said, f"Others failed for {more} more reasons; the table has them."] if more > 0 else said

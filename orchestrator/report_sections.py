@@ -193,7 +193,10 @@ def _html_table(table: StudyTable) -> str:
     def cell(tag: str, row: Sequence[str], place: int, look: str = "") -> str:
         kind = f"{'words' * (place in table.left)}{look}"
         under = f"<small>{html.escape(row[table.own[place]])}</small>" if place in table.own else ""
-        return f'<{tag} class="{kind}">{html.escape(row[place])}{under}</{tag}>'
+        words = html.escape(row[place])
+        if tag == "th":
+            words = words.replace("_", "_<wbr>").replace(".", ".<wbr>")
+        return f'<{tag} class="{kind}">{words}{under}</{tag}>'
 
     names = ["own best" if place in table.own.values() else name for place, name in enumerate(table.columns)]
     head = "".join(cell("th", names, place) for place in shown)
