@@ -12,7 +12,7 @@ from model.table_file import escaped
 from orchestrator.curves import OVERALL, RATE, Curve, panels
 from orchestrator.finished import Finished, number
 from orchestrator.parallel_axes import parallel
-from orchestrator.pictures import NO_VERDICT, Figure, Point, front, score_by_time, scores
+from orchestrator.pictures import MARKS, NO_VERDICT, Figure, Point, front, score_by_time, scores
 from orchestrator.redaction import redacted
 from orchestrator.study_table import StudyTable, study_table
 
@@ -62,13 +62,18 @@ def _points(sweep: Finished) -> list[Point]:
             best=score,
             low=number(row["ci_low"]),
             high=number(row["ci_high"]),
-            verdict="baseline" if row["trial"] == sweep.board["baseline"] else row["verdict"] or NO_VERDICT,
+            verdict=_verdict(row, is_baseline=row["trial"] == sweep.board["baseline"]),
             seconds=number(row["train_seconds"]),
             values=sweep.values(row),
         )
         for row in sweep.rows
         if row["rank"] and (score := number(row["best"])) is not None
     ]
+
+
+def _verdict(row: Mapping[str, Any], *, is_baseline: bool) -> str:
+    said = "baseline" if is_baseline else row["verdict"]
+    return said if said in MARKS else NO_VERDICT
 
 
 def _name(sweep: Finished, row: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from evidence.comparisons import Standing
 from model.config import config_to_dict
 from model.files import write_json
 from model.tasks import TASKS, overall_score
+from orchestrator.finished import Finished
 from orchestrator.judgement import Judgement
 from orchestrator.leaderboard import TrialRecord, groups, leaderboard, write_leaderboard
 from orchestrator.plan import CONFIG_VERSION, PLAN_VERSION
@@ -39,22 +40,31 @@ def trial(number, config, history, state="completed"):
     )
 
 
-def write_sweep(paths, plan, trials, *, judged=True):
-    """Write a sweep of these trials; the judgement is made up, an interval of 0.02 to each side."""
+def finished(paths, plan, trials):
+    """Return a sweep of these trials as its report reads it; judged by made-up verdicts, intervals of 0.02 a side."""
     tasks = [TASKS[name].to_dict() for name in TASK_NAMES]
     version = PLAN_VERSION * 100 + CONFIG_VERSION
     plan = replace(plan, name=paths.name, version=version, tasks=tasks, data={"source": "nowhere"}, trials=len(trials))
-    write_json(paths.plan, plan.to_dict())
+    judgement = Judgement(columns={group.key: _columns(group) for group in groups(plan, trials) if group.completed})
+    return Finished(
+        plan=plan,
+        paths=paths,
+        board=leaderboard(plan, paths, trials, {}, judgement),
+        histories={each.number: each.history for each in trials},
+        parameters={each.number: 22_900_000 for each in trials},
+    )
+
+
+def write_sweep(paths, plan, trials):
+    """Write such a sweep to its folder; return its plan."""
+    sweep = finished(paths, plan, trials)
+    write_json(paths.plan, sweep.plan.to_dict())
     for each in trials:
         how = {"failure": each.failure, "error": each.error} if each.state == "failed" else {"best": each.best}
-        said = {"state": each.state, "history": each.history, "parameters": 22_900_000, **how}
+        said = {"state": each.state, "history": each.history, "parameters": sweep.parameters[each.number], **how}
         write_verdict(paths.trial(each.number), said)
-    found = groups(plan, trials)
-    judgement = (
-        Judgement(columns={group.key: _columns(group) for group in found if group.completed}) if judged else None
-    )
-    write_leaderboard(paths, leaderboard(plan, paths, trials, {}, judgement))
-    return plan
+    write_leaderboard(paths, sweep.board)
+    return sweep.plan
 
 
 def _columns(group):
