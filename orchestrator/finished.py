@@ -146,4 +146,5 @@ def _problem(board: Any, plan: Plan) -> str | None:
             needed = (*columns, *(task for task in row["config"]["tasks"] if task in tasks))
             if lacking := [column for column in needed if column not in row]:
                 return f"a row has no {', '.join(lacking)}"
-    return None
+    of_configs = {trial for row in board["rows"] for trial in row["trials"]}
+    return None if of_configs == {row["trial"] for row in board["trials"]} else "its rows are of other trials"

@@ -61,7 +61,7 @@ def _places(sweep: Finished, link: str | None) -> list[tuple[str, str]]:
         *served,
         *([("best checkpoint", str(best["checkpoint"]))] if best else []),
         ("its predictions", f"python -m orchestrator.predict --model {name}@best-dev --runs {out}{store}"),
-        ("it for transformers", f"python -m orchestrator.export {name}@best-dev DIR --runs {out}{store}"),
+        ("for transformers", f"python -m orchestrator.export {name}@best-dev DIR --runs {out}{store}"),
         ("the table in Markdown", f"python -m orchestrator.report {name} --out {out}"),
         *((path.name, str(path)) for path in (paths.leaderboard, paths.plan, paths.data_report)),
     ]

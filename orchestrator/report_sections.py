@@ -199,8 +199,8 @@ def _html_table(table: StudyTable) -> str:
         kind = f"{'words' * (place in table.left)}{look}"
         under = f"<small>{html.escape(row[table.own[place]])}</small>" if place in table.own else ""
         words = html.escape(row[place])
-        if tag == "th":
-            words = words.replace("_", "_<wbr>").replace(".", ".<wbr>")
+        if tag == "th":  # broken where a name has a joint, so that the column is narrow; "similarity r" is not
+            words = words.replace(" r", "&nbsp;r").replace("_", "_<wbr>").replace(".", ".<wbr>")
         return f'<{tag} class="{kind}">{words}{under}</{tag}>'
 
     names = ["own best" if place in table.own.values() else name for place, name in enumerate(table.columns)]

@@ -21,7 +21,7 @@ dt { color: var(--faint); font-size: 13px; }
 dd { margin: 0; overflow-wrap: anywhere; }
 section dl { display: grid; grid-template-columns: max-content 1fr; gap: 8px 24px; margin: 0; align-items: baseline; }
 code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
-a { color: var(--accent); }
+a { color: var(--accent); font-size: 14px; }
 .figure { width: 100%; }
 .wide { overflow: auto; max-height: 720px; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }

@@ -144,7 +144,7 @@ def _notes(sweep: Finished) -> list[str]:
     said = [
         "Scores stand at the epoch of the best overall dev score"
         + (f", means over {seeds} seeds; the epoch is the first seed's" if seeds > 1 else "")
-        + "; own best: each task's over all epochs. Time is of training alone, by the clock: "
+        + "; own best: each task's over all epochs, with its epoch. Time is of training alone, by the clock: "
         "trials beside each other slow each other."
     ]
     if sweep.baseline is None:
