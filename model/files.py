@@ -76,12 +76,17 @@ def read_sealed(path: Path, what: str | None) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text under a temporary name in the same folder, flush it to disk, move it into place."""
+    """Write text, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes under a temporary name in the same folder, flush them to disk, move them into place."""
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=_unfinished(path.name))
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             reach(f"{_kind(path)}: written", path=str(path))
             os.fsync(file.fileno())

@@ -9,6 +9,7 @@ OUT/NAME/trials/NNNN/attempt-K/       of the K-th start: started.json, and end.j
   best-EEEE/                          the weights that were best on dev, of epoch E, with their predictions
 OUT/NAME/trials/NNNN/verdict.json     how the trial ended; absent while it has not; verdict.copy.json is the same
 OUT/NAME/leaderboard.json
+OUT/NAME/report.html, table.png       drawn from all that; nothing is read from them
 OUT/NAME/confirm/                     its confirmation on fresh seeds: plan.json, study.db, trials/ again; asked.json,
                                       confirmation.json (what it found) and test.json (once the test set is opened)
 OUT/test-set-openings.jsonl           every opening of a test set, by whatever sweep
@@ -149,6 +150,16 @@ class SweepPaths:
     def openings(self) -> Path:
         """Return the record of every opening of a test set by a sweep of OUT: a line each, for ever."""
         return self.out / OPENINGS
+
+    @property
+    def report(self) -> Path:
+        """Return the report's file."""
+        return self.root / "report.html"
+
+    @property
+    def table_image(self) -> Path:
+        """Return the file of the study's table as an image."""
+        return self.root / "table.png"
 
     @property
     def data_report(self) -> Path:

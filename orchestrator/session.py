@@ -28,6 +28,7 @@ from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, concurrency, settle
 from orchestrator.readiness import SECOND_STAGE, refuse_other_resources, tracking
 from orchestrator.redaction import redacted
+from orchestrator.report_page import draw_report
 from orchestrator.request import Request
 from orchestrator.resources import Machine
 from orchestrator.retention import remove_leftovers
@@ -171,8 +172,10 @@ def _finish(command: Command, sweep: OpenSweep) -> int:
     write_leaderboard(paths, board)
     majority = show.majority_score(plan, command.drafted.corpus)
     where = show.place(paths, projection.link, request.tracking_uri)
-    show.final(console, plan, paths, board, majority, where)
     open_trials = plan.trials - len(study.ended())
+    if open_trials <= 0 and (undrawn := _attempt(lambda: draw_report(paths, board, majority, projection.link))):
+        say(f"warning: no report was drawn ({undrawn}); python -m orchestrator.report {plan.name}", to=sys.stderr)
+    show.final(console, plan, paths, board, majority, where)
     if open_trials > 0:
         console.print(f"{open_trials} of {plan.trials} trials are still to run; the same command runs them")
         return errors.DONE if request.local else errors.FAILED
@@ -187,7 +190,7 @@ def _finish(command: Command, sweep: OpenSweep) -> int:
 
 
 def _attempt(action: Callable[[], object]) -> str | None:
-    """Do what talks to MLflow; return what went wrong, which costs the sweep nothing."""
+    """Do what shows the sweep, in MLflow or in a report; return what went wrong, which costs the sweep nothing."""
     try:
         action()
     except Exception as error:  # noqa: BLE001  (whatever MLflow raises)

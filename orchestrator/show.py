@@ -140,6 +140,8 @@ def final(
     if top:
         console.print(f"checkpoint   {top['checkpoint']}  (in MLflow: models:/{plan.name}@best-dev)", soft_wrap=True)
     console.print(f"table        {paths.leaderboard}", soft_wrap=True)
+    if paths.report.is_file():
+        console.print(f"report       {paths.report}", soft_wrap=True)
 
 
 def place(paths: SweepPaths, link: str, tracking_uri: str | None) -> str:

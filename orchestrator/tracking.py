@@ -196,6 +196,8 @@ class Projection:
 
     def _finish(self, board: Mapping[str, Any], verdict: str) -> None:
         self._client.log_artifact(self._sweep_run, str(self._paths.leaderboard))
+        if self._paths.report.is_file():
+            self._client.log_artifact(self._sweep_run, str(self._paths.report))
         reach("mlflow: logged leaderboard")
         self._client.set_tag(self._sweep_run, "mlflow.note.content", verdict)
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", f"{board['question']}\n\n{verdict}")

@@ -11,18 +11,21 @@ DOORS = {
     "ray": {"runner.py", "searcher.py", "scheduler.py", "worker.py"},
     "optuna": {"study.py", "spec.py", "probing.py"},
     "mlflow": {"mlflow_client.py", "tracking.py", "registry.py", "serve.py"},
+    "plotly": {"report_page.py"},
+    "matplotlib": {"table_image.py"},
 }
 """The files of orchestrator/ that may import each; also inside functions."""
+FRAMES = set(DOORS)
 ONLY_FOR_TYPES = {("optuna", "spec.py")}
 """Imported under TYPE_CHECKING alone: a search space is read without it."""
 CLOSED = {
-    "model": {"ray", "optuna", "mlflow", "evidence", "orchestrator", "search_spaces", "transformers"},
-    "evidence": {"torch", "ray", "optuna", "mlflow", "orchestrator", "search_spaces", "transformers"},
+    "model": {*FRAMES, "evidence", "orchestrator", "search_spaces", "transformers"},
+    "evidence": {*FRAMES, "torch", "orchestrator", "search_spaces", "transformers"},
     "orchestrator": {"transformers", "search_spaces"},
-    "search_spaces": {"ray", "mlflow", "transformers"},
+    "search_spaces": {*FRAMES, "transformers"} - {"optuna"},
 }
 """What no file of a package imports."""
-HEAVY = {"torch", "ray", "mlflow", "optuna", "transformers"}
+HEAVY = {"torch", "ray", "mlflow", "optuna", "plotly", "matplotlib", "transformers"}
 """What takes seconds to import: not before the command line is parsed."""
 
 

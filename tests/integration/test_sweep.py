@@ -30,6 +30,15 @@ def test_every_config_is_trained_once_and_ranked(finished):
         assert len(attempts) == 1
 
 
+def test_the_report_lies_beside_the_leaderboard_and_in_mlflow(finished):
+    """The same file in both places, of this very sweep."""
+    report = (finished.folder / "report.html").read_bytes()
+
+    (stored,) = (finished.out / "mlartifacts").glob("**/report.html")
+    assert b"Which heads suit the tiny encoder?" in report
+    assert stored.read_bytes() == report
+
+
 def test_a_finished_sweep_prints_its_leaderboard_without_training(finished):
     """Running the same command again prints the same leaderboard and changes nothing."""
     before = (finished.folder / "leaderboard.json").read_bytes()

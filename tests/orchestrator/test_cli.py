@@ -27,7 +27,10 @@ EXECUTION = Execution(10**9, report_s=3600)
 ROOT = Path(__file__).parents[2]
 HELP_TIMEOUT_S = 0.5
 """What --help may take: a promise of the project."""
-HEAVY = {"torch", "ray", "optuna", "mlflow", "numpy", "scipy", "pyarrow", "pydantic", "tokenizers", "safetensors"}
+HEAVY = {
+    "torch", "ray", "optuna", "mlflow", "numpy", "scipy", "pyarrow", "pydantic", "tokenizers", "safetensors", "plotly",
+    "matplotlib",
+}  # fmt: skip
 SPACE = '''\
 """Which rate?"""
 
@@ -121,7 +124,7 @@ def test_help_comes_within_half_a_second():
     assert min(times) < HELP_TIMEOUT_S
 
 
-@pytest.mark.parametrize("module", ["orchestrator.sweep", "orchestrator.predict", "orchestrator.serve"])
+@pytest.mark.parametrize("module", [f"orchestrator.{name}" for name in ("sweep", "predict", "serve", "report")])
 def test_help_imports_nothing_heavy(module):
     """Not one of the libraries that the work needs is imported before the command line is read."""
     result = subprocess.run(

@@ -1,0 +1,53 @@
+"""`python -m orchestrator.report exp1 exp4`: the study's table of each sweep in Markdown, as an image, and its report.
+
+Reads what lies in OUT/NAME and nothing else; a finished sweep has its report.html already, which is drawn anew here.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.options import Debug, one_line_errors
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Finished sweeps.")],
+    out: Annotated[Path, typer.Option(help="Where results are.")] = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """Print each sweep's table in Markdown, and draw it and the sweep's report."""
+    with one_line_errors(debug=debug):
+        _report(list(dict.fromkeys(names)), out.resolve())
+
+
+def _report(names: list[str], out: Path) -> None:
+    """Read all sweeps before anything is printed: what is wrong with any is told at once."""
+    from orchestrator import show
+    from orchestrator.console import say
+    from orchestrator.errors import collected, refuse
+    from orchestrator.finished import read_finished
+    from orchestrator.folders import private_files
+    from orchestrator.paths import SweepPaths
+    from orchestrator.report_page import draw_report
+    from orchestrator.study_table import markdown, study_table
+    from orchestrator.table_image import write_image
+
+    problems: list[str] = []
+    read = [collected(partial(read_finished, SweepPaths(out, name)), problems) for name in names]
+    refuse(problems)
+    with private_files():
+        for sweep in filter(None, read):
+            table = study_table(sweep)
+            say(f"{markdown(table)}\n")
+            write_image(table, sweep.paths.table_image)
+            draw_report(sweep.paths, sweep.board, show.majority_score(sweep.plan), sweep=sweep)
+            say(f"table   {sweep.paths.table_image}\nreport  {sweep.paths.report}\n")
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m orchestrator.report")

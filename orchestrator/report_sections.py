@@ -1,0 +1,246 @@
+"""What the report says and shows, section by section: each a function of the sweep, in a list.
+
+What a person wrote, a question or a name, is text and never markup.
+"""
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from model.table_file import escaped
+from orchestrator.curves import OVERALL, RATE, Curve, panels
+from orchestrator.finished import Finished, number
+from orchestrator.parallel_axes import parallel
+from orchestrator.pictures import MARKS, NO_VERDICT, Figure, Point, front, score_by_time, scores
+from orchestrator.redaction import redacted
+from orchestrator.study_table import StudyTable, study_table
+
+MOST_CURVES = 50
+"""Trials whose curves are drawn, the best; the baseline's beside them."""
+LONGEST_NAME = 36
+"""Characters of what varies that stand at an axis; else the trial's number stands there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One part of the report."""
+
+    title: str
+    says: str
+    """A sentence or two: what there is to see."""
+    figure: Figure | None = None
+    content: str = ""
+    """HTML."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that a section may want."""
+
+    sweep: Finished
+    verdict: str
+    """As the terminal says it, a sentence a line."""
+    links: Sequence[tuple[str, str]] = ()
+    """What lies where, or is done how: a word, and a path, link or command."""
+    points: Sequence[Point] = field(init=False)
+    curves: Sequence[Curve] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take from the sweep what figures show."""
+        object.__setattr__(self, "points", _points(self.sweep))
+        object.__setattr__(self, "curves", _curves(self.sweep))
+
+
+def _points(sweep: Finished) -> list[Point]:
+    """Return the ranked configs, the best first."""
+    return [
+        Point(
+            rank=row["rank"],
+            name=_name(sweep, row),
+            label=sweep.label(row),
+            best=score,
+            low=number(row["ci_low"]),
+            high=number(row["ci_high"]),
+            verdict=_verdict(row, is_baseline=row["trial"] == sweep.board["baseline"]),
+            seconds=number(row["train_seconds"]),
+            values=sweep.values(row),
+        )
+        for row in sweep.rows
+        if row["rank"] and (score := number(row["best"])) is not None
+    ]
+
+
+def _verdict(row: Mapping[str, Any], *, is_baseline: bool) -> str:
+    said = "baseline" if is_baseline else row["verdict"]
+    return said if said in MARKS else NO_VERDICT
+
+
+def _name(sweep: Finished, row: Mapping[str, Any]) -> str:
+    label = sweep.label(row)
+    return label if len(label) <= LONGEST_NAME else f"trial {row['trial']:04d}"
+
+
+def _curves(sweep: Finished) -> list[Curve]:
+    """Return the curves of the best trials and of the baseline's, in the order of their numbers."""
+    of_config = {trial: row for row in sweep.rows for trial in row["trials"]}
+    scored = [row for row in sweep.board["trials"] if number(row["best"]) is not None and sweep.histories[row["trial"]]]
+    ranked = sorted(scored, key=lambda row: (row["rank"] is None, -row["best"]))
+    chosen = ranked[:MOST_CURVES]
+    chosen += [row for row in ranked[MOST_CURVES:] if of_config[row["trial"]]["trial"] == sweep.board["baseline"]]
+    return [
+        _curve(sweep, row, of_config[row["trial"]], is_best=row is ranked[0])
+        for row in sorted(chosen, key=lambda row: row["trial"])
+    ]
+
+
+def _curve(sweep: Finished, row: Mapping[str, Any], config: Mapping[str, Any], *, is_best: bool) -> Curve:
+    history = sweep.histories[row["trial"]]
+    seed = f", seed {row['config'].get('seed')}" if sweep.plan.seeds > 1 else ""
+    values = {
+        task["name"]: [number(entry["scores"].get(task["name"])) for entry in history] for task in sweep.plan.tasks
+    }
+    values[OVERALL] = [number(entry.get("dev_score")) for entry in history]
+    values[RATE] = [number(entry.get("learning_rate")) for entry in history]
+    return Curve(
+        name=_name(sweep, config) + seed,
+        label=sweep.label(config) + seed,
+        is_best=is_best,
+        is_baseline=config["trial"] == sweep.board["baseline"],
+        epochs=[int(entry["epoch"]) for entry in history],
+        values=values,
+    )
+
+
+def _scores(report: Report) -> Section | None:
+    unranked = len(report.sweep.rows) - len(report.points)
+    return Section(
+        title="Scores by rank",
+        says="Each config's best dev score with its 95 % interval. Colour and symbol say how it stands to the baseline "
+        "(diamond, dotted line), all comparisons together."
+        + (
+            f" {unranked} without a whole run {'are' if unranked > 1 else 'is'} in the table alone." if unranked else ""
+        ),
+        figure=scores(report.points),
+    )
+
+
+def _chosen(report: Report) -> str:
+    """Return a sentence where not all curves are drawn."""
+    left_out = len(report.sweep.board["trials"]) - len(report.curves)
+    return f" Drawn are the best {MOST_CURVES} trials and the baseline; {left_out:,} are left out." if (
+        len(report.sweep.board["trials"]) > MOST_CURVES and left_out
+    ) else ""  # fmt: skip
+
+
+def _learning_curves(report: Report) -> Section | None:
+    if not report.curves:
+        return None
+    tasks = [(t.name, t.name + (", Pearson's r" if t.metric == "pearson" else ", accuracy")) for t in _tasks(report)]
+    return Section(
+        title="Learning curves",
+        says="Dev scores after each epoch, overall and of each task; a task that falls while the others rise has begun "
+        f"to overfit.{_chosen(report)}",
+        figure=panels(report.curves, [(OVERALL, OVERALL), *tasks]),
+    )
+
+
+def _tasks(report: Report) -> list[Any]:
+    return report.sweep.plan.task_list()
+
+
+def _rates(report: Report) -> Section | None:
+    if not report.curves:
+        return None
+    alike = len({tuple(curve.values[RATE]) for curve in report.curves}) == 1 and len(report.curves) > 1
+    return Section(
+        title="Learning rate and score",
+        says="The study's Figure 2: the learning rate as it decays, beside the overall dev score."
+        + (" The rate is the same in all of these trials: its curves lie on one another." if alike else "")
+        + _chosen(report),
+        figure=panels(report.curves, [(RATE, RATE), (OVERALL, OVERALL)], height=340),
+    )
+
+
+def _time(report: Report) -> Section | None:
+    if not any(point.seconds for point in report.points):
+        return None
+    offered = len(front(report.points))
+    return Section(
+        title="Score against training time",
+        says=f"{'Ringed are the' if offered > 1 else 'Ringed is the'} "
+        + (f"{offered} configs" if offered > 1 else "config")
+        + " that no other beats in as little time: what is worth paying for.",
+        figure=score_by_time(report.points),
+    )
+
+
+def _parallel(report: Report) -> Section | None:
+    if not report.sweep.titles or len(report.points) < 2:
+        return None
+    return Section(
+        title="What varies, and what it comes to",
+        says="A line a config, from its values on the left to its dev score on the right: where the blue lines meet, "
+        "the best have something in common.",
+        figure=parallel(report.points, report.sweep.titles),
+    )
+
+
+def _table(report: Report) -> Section | None:
+    table = study_table(report.sweep, by_rank=True)
+    return Section(title="The table", says=" ".join(table.notes), content=_html_table(table))
+
+
+def _html_table(table: StudyTable) -> str:
+    """Return the table with each task's own best under its score: so it needs no more than the page's width."""
+    shown = [place for place in range(len(table.columns)) if place not in table.own.values()]
+
+    def cell(tag: str, row: Sequence[str], place: int, look: str = "") -> str:
+        kind = f"{'words' * (place in table.left)}{look}"
+        under = f"<small>{html.escape(row[table.own[place]])}</small>" if place in table.own else ""
+        words = html.escape(row[place])
+        if tag == "th":  # broken where a name has a joint, so that the column is narrow; "similarity r" is not
+            words = words.replace(" r", "&nbsp;r").replace("_", "_<wbr>").replace(".", ".<wbr>")
+        return f'<{tag} class="{kind}">{words}{under}</{tag}>'
+
+    names = ["own best" if place in table.own.values() else name for place, name in enumerate(table.columns)]
+    head = "".join(cell("th", names, place) for place in shown)
+    rows = [
+        f'<tr class="{"baseline" * (number == table.baseline)}">'
+        + "".join(cell("td", row, place, " top" * ((number, place) in table.best)) for place in shown)
+        + "</tr>"
+        for number, row in enumerate(table.rows)
+    ]
+    body = "\n".join(rows)
+    return (
+        f'<div class="wide" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>\n"
+    )
+
+
+def _links(report: Report) -> Section | None:
+    said = "".join(
+        f"<dt>{html.escape(word)}</dt><dd>{_link(escaped(redacted(place)))}</dd>" for word, place in report.links
+    )
+    return Section(
+        title="Where things are", says="Files, commands and pages that belong to it.", content=f"<dl>{said}</dl>"
+    )
+
+
+def _link(place: str) -> str:
+    shown = html.escape(place)
+    if place.startswith(("http://", "https://")):
+        return f'<a href="{shown}" rel="noreferrer">{shown}</a>'
+    return f"<code>{shown}</code>"
+
+
+SECTIONS: list[Callable[[Report], Section | None]] = [
+    _scores,
+    _learning_curves,
+    _rates,
+    _time,
+    _parallel,
+    _table,
+    _links,
+]
+"""In the order of the page; each says None where it has nothing to show."""
