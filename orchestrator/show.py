@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from evidence.sharing import Outcome
 from model.config import TrialConfig, config_to_dict, flatten
 from model.data import Corpus, load_corpus
 from model.encoder_config import BERT_BASE
@@ -18,6 +19,7 @@ from model.table_file import DataError
 from model.tasks import majority_scores, overall_score
 from orchestrator.disk import BYTES_A_PARAMETER, checkpoint_bytes
 from orchestrator.estimate import prefix_cache_sizes
+from orchestrator.leaderboard import OTHER_TASKS
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, shown
 from orchestrator.progress import clock_text, value_text
@@ -27,6 +29,8 @@ from orchestrator.tables import Fitting, titles
 
 CHEAPER = 0.9
 """Of the best config's time: what takes more is not called cheaper."""
+TRANSFERS_SHOWN = 6
+"""Pairs of a task alone and shared that get a line."""
 MINILM_NOTE = (
     "The packaged MiniLM shows and tests the system; it was trained on Quora's pairs, among others. "
     "Its scores are no claim about the study."
@@ -164,9 +168,9 @@ def _leaderboard(plan: Plan, paths: SweepPaths, board: Mapping[str, Any]) -> Fit
         number = f"{row['trial']:04d}"
         rows.append(
             [
-                str(row["rank"] or row["state"]),
+                str(row["rank"] or ("-" if row["state"] == "completed" else row["state"])),
                 f"{number} baseline" if row["trial"] == board["baseline"] else number,
-                _score(row["best"]),
+                "-" if row["verdict"] == OTHER_TASKS else _score(row["best"]),
                 *([str(row["seeds"]), _score(row["seed_sd"])] if seeds else []),
                 _score(row["gap"]),
                 _interval(row["ci_low"], row["ci_high"]),
@@ -196,7 +200,7 @@ def verdict(board: Mapping[str, Any], majority: float | None) -> str:
     base = next((row for row in rows if row["trial"] == board["baseline"]), None)
     first = f"{_named(board, top)} has the best dev score, {top['best']:.4f}"
     first += f"; answering with the majority always scores {majority:.4f}." if majority is not None else "."
-    return "\n".join([first, _against(rows, base), *_tied(board, rows), _seed_noise(board)])
+    return "\n".join([first, _against(rows, base), *_tied(board, rows), *_transfer(board), _seed_noise(board)])
 
 
 def _named(board: Mapping[str, Any], row: Mapping[str, Any]) -> str:
@@ -241,6 +245,24 @@ def _tied(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[s
     ]
 
 
+def _transfer(board: Mapping[str, Any]) -> list[str]:
+    """Say of each task that was trained alone what sharing costs it or brings it."""
+    lines = []
+    for found in board["transfer"]:
+        several = sum(other["task"] == found["task"] for other in board["transfer"]) > 1
+        alone, shared = (f" (trial {found[side]:04d})" if several else "" for side in ("alone", "shared"))
+        said = f"Trained alone{alone}, {found['task']} reaches {found['alone_score']:.3f} and shared{shared} "
+        said += f"{found['shared_score']:.3f}: "
+        costs = found["difference"] < 0
+        low, high = (-found["high"], -found["low"]) if costs else (found["low"], found["high"])
+        said += f"sharing {'costs' if costs else 'brings'} it {abs(found['difference']):.3f}"
+        lines.append(
+            f"{said}{', which may be noise' if found['verdict'] == Outcome.NOISE else ''} ({low:.3f} to {high:.3f})."
+        )
+    more = len(lines) - TRANSFERS_SHOWN
+    return [*lines[:TRANSFERS_SHOWN], *([f"{more} such pairs more are in leaderboard.json."] if more > 0 else [])]
+
+
 def _seed_noise(board: Mapping[str, Any]) -> str:
     """Say what is known of the noise of seeds."""
     if board["seed_sd"] is None:
@@ -252,7 +274,7 @@ def _seed_noise(board: Mapping[str, Any]) -> str:
 
 def majority_score(plan: Plan, corpus: Corpus | None = None) -> float | None:
     """Return the dev score of answering with the commonest training label always; None where the data are gone."""
-    tasks = plan.task_list()
+    tasks = plan.ranked_tasks()
     try:
         corpus = corpus or load_corpus(plan.data["source"], tasks)
     except DataError:

@@ -7,20 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.checkpoint import PREDICTIONS
-from model.config import config_to_dict
 from model.files import write_manifest
-from model.tasks import TASKS, overall_score, pearson
+from model.tasks import TASKS
 from orchestrator.judgement import Judge
-from orchestrator.leaderboard import JUDGED, TrialRecord, groups, leaderboard
-from tests.predicted import EXAMPLES, LABELS, answers, table
-
-
-def scores_of(predictions):
-    """Return a task's metric each."""
-    return {
-        task: pearson(values, LABELS[task]) if task == "similarity" else float(np.mean(values == LABELS[task]))
-        for task, values in predictions.items()
-    }
+from orchestrator.leaderboard import JUDGED, groups, leaderboard
+from tests.predicted import EXAMPLES, answers, predicted_trial, table
 
 
 @pytest.fixture
@@ -35,15 +26,7 @@ def sweep(bare_plan, tiny_config, paths):
         rng, trials = np.random.default_rng(1), []
         for number, config in enumerate(configs):
             predictions = answers(skills[number % len(skills)] + rng.normal(0, seed_noise), rng)
-            folder = paths.trial(number).root / "attempt-1" / "best-0001"
-            folder.mkdir(parents=True)
-            pq.write_table(table(predictions), folder / PREDICTIONS)
-            (folder / "model.safetensors").write_bytes(b"weights")
-            write_manifest(folder, {"format": 4})
-            scores = scores_of(predictions)
-            best = {"epoch": 1, "scores": scores, "dev_score": overall_score([TASKS[t] for t in scores], scores)}
-            best |= {"checkpoint": "attempt-1/best-0001", "train_seconds": 1.0}
-            trials.append(TrialRecord(number, "completed", config_to_dict(config), [best], best))
+            trials.append(predicted_trial(paths, number, config, predictions))
         return plan, trials
 
     return made
