@@ -4,7 +4,7 @@ The statistics are evidence/'s; here trials become configs and predictions becom
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy import stats
 
 from evidence.comparisons import ALPHA, Comparison, Standing, compare
 from evidence.expected import expected
+from evidence.importance import importances
 from evidence.scores import Answers, Array, scores
 from evidence.seeds import Configs, configs
 from evidence.sharing import Sharing, sharing
@@ -22,7 +23,7 @@ from model.files import DamagedFileError
 from model.tasks import Task
 from orchestrator.leaderboard import Group
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, shown
 from orchestrator.sharing import Pair, sharing_pairs
 
 EXAMPLES = ["id", "label"]
@@ -41,6 +42,8 @@ class Judgement:
     """Configs that the best one is not better than, itself among them."""
     transfer: Sequence[Mapping[str, Any]] = ()
     """Of each task that a config trains alone: its scores alone and shared, with what sharing does to it."""
+    importances: Sequence[Mapping[str, Any]] = ()
+    """Of each parameter that varies: how much it moves the score, and noise alone; the largest effect first."""
     problems: Sequence[str] = ()
     """Why configs are without an entry."""
 
@@ -67,8 +70,17 @@ class Judge:
         wrong = [self._problems[trial.number] for _, trial in trials if trial.number in self._problems]
         found = self._configs([group for group in groups if group.comparable], self._plan.ranked_tasks())
         baseline = next((group.key for group in groups if group.is_baseline), None)
-        judged = Judgement() if found is None else _judged(found, baseline)
+        judged = Judgement()
+        if found is not None:
+            judged = replace(_judged(found, baseline), importances=self._importances(groups, found))
         return replace(judged, transfer=self._transfer(groups), problems=wrong)
+
+    def _importances(self, groups: Sequence[Group], found: Configs) -> list[dict[str, Any]]:
+        """Return how much each parameter that the sweep varies matters; a seed is noise and none of them."""
+        by_key = {group.key: shown(self._plan, group.shown.config) for group in groups}
+        varied = [path for path in self._plan.varies if path not in ("tasks", "seed")]
+        levels = {path: [by_key[str(key)].get(path) for key in found.keys] for path in varied}
+        return [asdict(entry) | {"finding": str(entry.finding)} for entry in importances(levels, found)]
 
     def _transfer(self, groups: Sequence[Group]) -> list[dict[str, Any]]:
         """Return what sharing does to each task that was trained alone."""

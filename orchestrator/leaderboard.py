@@ -162,6 +162,7 @@ def leaderboard(
         "seeds": plan.seeds,
         "seed_sd": judgement.seed_sd if judgement else None,
         "transfer": list(judgement.transfer) if judgement else [],
+        "importances": list(judgement.importances) if judgement else [],
         "rows": [_row(paths, group, rank, top, runs or {}, judgement) for rank, group in order],
         "trials": _trial_rows(plan, paths, trials, runs or {}),
     }

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from evidence.importance import Finding
 from evidence.sharing import Outcome
 from model.config import TrialConfig, config_to_dict, flatten
 from model.data import Corpus, load_corpus
@@ -200,7 +201,9 @@ def verdict(board: Mapping[str, Any], majority: float | None) -> str:
     base = next((row for row in rows if row["trial"] == board["baseline"]), None)
     first = f"{_named(board, top)} has the best dev score, {top['best']:.4f}"
     first += f"; answering with the majority always scores {majority:.4f}." if majority is not None else "."
-    return "\n".join([first, _against(rows, base), *_tied(board, rows), *_transfer(board), _seed_noise(board)])
+    return "\n".join(
+        [first, _against(rows, base), *_tied(board, rows), *_transfer(board), *_importances(board), _seed_noise(board)]
+    )
 
 
 def _named(board: Mapping[str, Any], row: Mapping[str, Any]) -> str:
@@ -261,6 +264,23 @@ def _transfer(board: Mapping[str, Any]) -> list[str]:
         )
     more = len(lines) - TRANSFERS_SHOWN
     return [*lines[:TRANSFERS_SHOWN], *([f"{more} such pairs more are in leaderboard.json."] if more > 0 else [])]
+
+
+def _importances(board: Mapping[str, Any]) -> list[str]:
+    """Say which parameters move the score by more than noise, in a line."""
+    found = board["importances"]
+    named = dict(zip(board["varies"], titles(board["varies"], ()), strict=True))
+    said = {finding: [e for e in found if e["finding"] == finding] for finding in Finding}
+    parts = [
+        f"{named[e['parameter']]} moves the score by {e['effect']:.3f}, noise alone by up to {e['floor']:.3f}"
+        for e in said[Finding.MATTERS]
+    ]
+    if together := said[Finding.NOT_APART]:
+        effects = " and ".join(f"{named[e['parameter']]} ({e['effect']:.3f})" for e in together)
+        parts.append(f"{effects} cannot be told apart from what varies with {'it' if len(together) == 1 else 'them'}")
+    if quiet := said[Finding.NOISE]:
+        parts.append(f"{' and '.join(named[e['parameter']] for e in quiet)} within noise")
+    return [f"What matters: {'; '.join(parts)}."] if parts else []
 
 
 def _seed_noise(board: Mapping[str, Any]) -> str:

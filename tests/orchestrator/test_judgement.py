@@ -1,5 +1,6 @@
 """What is said of configs from their trials' predictions: real tables in checkpoints, with planted answers."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from tests.predicted import EXAMPLES, answers, predicted_trial, table
 def sweep(bare_plan, tiny_config, paths):
     """Return a function from skills, one a config, and seeds to a plan and trials whose predictions lie there."""
 
-    def made(skills, seeds=1, seed_noise=0.0):
+    def made(skills, seeds=1, seed_noise=0.0, there=paths):
         bases = [replace(tiny_config, weight_decay=0.001 * n) for n in range(len(skills))]
         configs = [replace(config, seed=seed) for seed in range(seeds) for config in bases]
         tasks = [TASKS[name].to_dict() for name in EXAMPLES]
@@ -26,7 +27,7 @@ def sweep(bare_plan, tiny_config, paths):
         rng, trials = np.random.default_rng(1), []
         for number, config in enumerate(configs):
             predictions = answers(skills[number % len(skills)] + rng.normal(0, seed_noise), rng)
-            trials.append(predicted_trial(paths, number, config, predictions))
+            trials.append(predicted_trial(there, number, config, predictions))
         return plan, trials
 
     return made
@@ -132,3 +133,17 @@ def test_the_judgement_does_not_depend_on_when_trials_ended(sweep, paths):
         last = grown.judge(groups(plan, trials[-upto:]))
 
     assert last == Judge(plan, paths).judge(groups(plan, trials))
+
+
+def test_what_the_varied_parameter_does_stands_in_the_board(sweep, paths):
+    """Of configs that differ it matters, of equal ones it is within noise; a seed is no parameter."""
+    found = []
+    for place, skills in (("apart", [0.4, 0.5, 0.6]), ("alike", [0.5] * 3)):
+        there = replace(paths, name=place)
+        plan, trials = sweep(skills, seeds=2, seed_noise=0.003, there=there)
+        board = leaderboard(plan, there, trials, {}, Judge(plan, there).judge(groups(plan, trials)))
+        (entry,) = json.loads(json.dumps(board["importances"]))
+        found.append((entry["parameter"], entry["levels"], entry["finding"], entry["effect"] > entry["floor"]))
+
+    assert found == [("weight_decay", 3, "matters", True), ("weight_decay", 3, "within noise", False)]
+    assert leaderboard(plan, there, trials)["importances"] == []
