@@ -21,7 +21,7 @@ from evidence.sharing import Sharing, sharing
 from model.checkpoint import read_predictions
 from model.files import DamagedFileError
 from model.tasks import Task
-from orchestrator.leaderboard import Group
+from orchestrator.leaderboard import Group, own_best
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, shown
 from orchestrator.sharing import Pair, sharing_pairs
@@ -169,6 +169,7 @@ def _of_pair(pair: Pair, found: Sharing) -> dict[str, Any]:
         "tasks": list(pair.shared.shown.config["tasks"]),
         "alone_score": found.alone,
         "shared_score": found.shared,
+        "shared_own_best": own_best(pair.shared).get(pair.task),
         "difference": found.difference,
         "low": low,
         "high": high,

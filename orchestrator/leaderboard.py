@@ -103,6 +103,24 @@ class Group:
         return [_best(trial)["dev_score"] for trial in self.completed]
 
 
+def own_best(group: Group) -> dict[str, dict[str, float]]:
+    """Return each task's own best score over the epochs, {task: {"score", "epoch"}}, in the task's metric.
+
+    Of several seeds it is the best of the mean over the seeds by epoch, and not the mean of their bests. The first
+    epoch counts where two are equal; none where no trial has a score to show.
+    """
+    whole = group.completed or [trial for trial in (group.shown,) if trial.state in RANKED]
+    by_epoch = [
+        (entries[0]["epoch"], {task: mean(entry["scores"][task] for entry in entries) for task in entries[0]["scores"]})
+        for entries in zip(*(trial.history for trial in whole), strict=False)
+    ]
+    found = {}
+    for task in group.shown.config["tasks"] if by_epoch else ():
+        epoch, scores = max(by_epoch, key=lambda each: each[1][task])
+        found[task] = {"score": scores[task], "epoch": epoch}
+    return found
+
+
 def groups(plan: Plan, trials: Sequence[TrialRecord]) -> list[Group]:
     """Return the trials by config, in the order of their first ones."""
     found: dict[str, list[TrialRecord]] = {}
@@ -203,6 +221,7 @@ def _row(
             task: mean(_best(trial)["scores"][task] for trial in whole) if best is not None else None
             for task in shown.config["tasks"]
         },
+        "own_best": own_best(group),
         **{name: judged.get(name) for name in JUDGED},
         "tied_with_best": group.key in judgement.tied_with_best if judgement and "ci_low" in judged else None,
         "seed_mean": best if several else None,

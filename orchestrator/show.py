@@ -8,8 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from evidence.importance import Finding
-from evidence.sharing import Outcome
 from model.config import TrialConfig, config_to_dict, flatten
 from model.data import Corpus, load_corpus
 from model.encoder_config import BERT_BASE
@@ -26,12 +24,11 @@ from orchestrator.plan import Draft, Plan, shown
 from orchestrator.progress import clock_text, value_text
 from orchestrator.redaction import redacted
 from orchestrator.resources import Machine
+from orchestrator.sentences import on_importance, on_sharing
 from orchestrator.tables import Fitting, titles
 
 CHEAPER = 0.9
 """Of the best config's time: what takes more is not called cheaper."""
-TRANSFERS_SHOWN = 6
-"""Pairs of a task alone and shared that get a line."""
 MINILM_NOTE = (
     "The packaged MiniLM shows and tests the system; it was trained on Quora's pairs, among others. "
     "Its scores are no claim about the study."
@@ -202,7 +199,14 @@ def verdict(board: Mapping[str, Any], majority: float | None) -> str:
     first = f"{_named(board, top)} has the best dev score, {top['best']:.4f}"
     first += f"; answering with the majority always scores {majority:.4f}." if majority is not None else "."
     return "\n".join(
-        [first, _against(rows, base), *_tied(board, rows), *_transfer(board), *_importances(board), _seed_noise(board)]
+        [
+            first,
+            _against(rows, base),
+            *_tied(board, rows),
+            *on_sharing(board),
+            *on_importance(board),
+            _seed_noise(board),
+        ]
     )
 
 
@@ -246,41 +250,6 @@ def _tied(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[s
     return [
         f"Cheapest of those tied with it: {_named(board, cheapest)}, {cheapest['best']:.4f} in {share:.0%} of the time."
     ]
-
-
-def _transfer(board: Mapping[str, Any]) -> list[str]:
-    """Say of each task that was trained alone what sharing costs it or brings it."""
-    lines = []
-    for found in board["transfer"]:
-        several = sum(other["task"] == found["task"] for other in board["transfer"]) > 1
-        alone, shared = (f" (trial {found[side]:04d})" if several else "" for side in ("alone", "shared"))
-        said = f"Trained alone{alone}, {found['task']} reaches {found['alone_score']:.3f} and shared{shared} "
-        said += f"{found['shared_score']:.3f}: "
-        costs = found["difference"] < 0
-        low, high = (-found["high"], -found["low"]) if costs else (found["low"], found["high"])
-        said += f"sharing {'costs' if costs else 'brings'} it {abs(found['difference']):.3f}"
-        lines.append(
-            f"{said}{', which may be noise' if found['verdict'] == Outcome.NOISE else ''} ({low:.3f} to {high:.3f})."
-        )
-    more = len(lines) - TRANSFERS_SHOWN
-    return [*lines[:TRANSFERS_SHOWN], *([f"{more} such pairs more are in leaderboard.json."] if more > 0 else [])]
-
-
-def _importances(board: Mapping[str, Any]) -> list[str]:
-    """Say which parameters move the score by more than noise, in a line."""
-    found = board["importances"]
-    named = dict(zip(board["varies"], titles(board["varies"], ()), strict=True))
-    said = {finding: [e for e in found if e["finding"] == finding] for finding in Finding}
-    parts = [
-        f"{named[e['parameter']]} moves the score by {e['effect']:.3f}, noise alone by up to {e['floor']:.3f}"
-        for e in said[Finding.MATTERS]
-    ]
-    if together := said[Finding.NOT_APART]:
-        effects = " and ".join(f"{named[e['parameter']]} ({e['effect']:.3f})" for e in together)
-        parts.append(f"{effects} cannot be told apart from what varies with {'it' if len(together) == 1 else 'them'}")
-    if quiet := said[Finding.NOISE]:
-        parts.append(f"{' and '.join(named[e['parameter']] for e in quiet)} within noise")
-    return [f"What matters: {'; '.join(parts)}."] if parts else []
 
 
 def _seed_noise(board: Mapping[str, Any]) -> str:

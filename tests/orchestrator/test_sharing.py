@@ -91,6 +91,21 @@ def test_the_verdict_tells_it_in_words(alone_and_shared, paths):
     assert "Trained alone, sentiment reaches 0." in said
     assert "sharing costs it 0." in said
     assert said.count("which may be noise (-0.") == 2
+    assert "own best epoch" not in said
+
+
+def test_where_the_shared_model_has_a_better_epoch_for_the_task_it_is_told(alone_and_shared, paths):
+    """Its epoch was chosen for all tasks: part of what sharing costs."""
+    plan, trials = alone_and_shared
+    trials = [
+        replace(trial, history=[*trial.history, trial.history[0] | {"epoch": 2, "scores": dict.fromkeys(EVERY, 0.99)}])
+        for trial in trials
+    ]
+
+    found = board_of(plan, paths, trials)
+
+    assert found["transfer"][0]["shared_own_best"] == {"score": pytest.approx(0.99), "epoch": 2}
+    assert "(0.990 at its own best epoch, 2): sharing costs it" in show.verdict(found, None)
 
 
 def test_without_predictions_of_one_side_there_is_nothing_to_tell(alone_and_shared, paths):
