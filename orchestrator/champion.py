@@ -55,7 +55,7 @@ def _tags(plan: Plan, row: Mapping[str, Any], number: int) -> dict[str, str]:
         "sweep_id": plan.sweep_id,
         "stage": "confirm",
         "trial": str(number),
-        "tasks": ", ".join(task["name"] for task in plan.tasks),
+        "tasks": ", ".join(task.name for task in plan.ranked_tasks()),
         "dev_data": dev_data(plan),
         "seeds": str(row["seeds"]),
         "scores": json.dumps(row["scores"]),
@@ -84,7 +84,7 @@ def _keeps(tags: Mapping[str, str], plan: Plan, row: Mapping[str, Any], folder: 
 
 def _of_another_kind(tags: Mapping[str, str], plan: Plan) -> str | None:
     """Return why the present champion's scores cannot be held beside this sweep's, None where they can."""
-    tasks = ", ".join(task["name"] for task in plan.tasks)
+    tasks = ", ".join(task.name for task in plan.ranked_tasks())
     if "scores" not in tags:
         return "it was not given by a confirmation"
     if tags.get("tasks") != tasks:
@@ -101,7 +101,7 @@ def _challenge(plan: Plan, ours: pa.Table, theirs: pa.Table, new: Sequence[float
     both_NT = np.column_stack([ours["prediction"].to_numpy(), theirs["prediction"].to_numpy()])
     answers = [
         Answers(task=task, labels_N=labels[of_task == task.name], predictions_NT=both_NT[of_task == task.name])
-        for task in plan.task_list()
+        for task in plan.ranked_tasks()
     ]
     found = scores(answers)
     variance = found.covariance_TT[0, 0] + found.covariance_TT[1, 1] - 2 * found.covariance_TT[0, 1]

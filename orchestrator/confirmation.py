@@ -176,7 +176,7 @@ def _row(group: Group, confirmation: Confirmation | None, plan: Plan) -> dict[st
     """Return a config's row: its mean over fresh seeds, and how it stands to the baseline."""
     whole, scores = group.completed, group.scores
     best = max(whole, key=lambda trial: float((trial.best or {})["dev_score"]), default=None)
-    tasks = [task["name"] for task in plan.tasks]
+    tasks = [task.name for task in plan.ranked_tasks()]
     low, high = confirmation.interval if confirmation else (None, None)
     return {
         "config": group.trials[0].config,

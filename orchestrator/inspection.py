@@ -93,6 +93,7 @@ def inspect(loaded: LoadedSweep, options: Options) -> Inspected:
         found += _without_a_metric(corpus, options.max_dev_examples)
     if encoder is not None:
         found += _impossible(everything, [*meant.called, "baseline"], encoder, loaded)
+    found += _incomparable(meant, loaded)
     if options.trials is not None and loaded.sweep.configs:
         found.append(f"--trials {options.trials}: {loaded.path} is an exact list, which is trained whole")
     total = loaded.sweep.total(options.trials)
@@ -134,6 +135,18 @@ def _impossible(
         ):
             first.setdefault(problem, name)
     return [f"{loaded.path}:{loaded.line}: {problem} ({name})" for problem, name in first.items()]
+
+
+def _incomparable(meant: _Configs, loaded: LoadedSweep) -> list[str]:
+    """Return a line where a space varies the tasks: its searcher would compare means over different things."""
+    wanted = set(meant.baseline.tasks)
+    other = next((config.tasks for config in meant.configs if set(config.tasks) != wanted), None)
+    if loaded.sweep.space is None or other is None:
+        return []
+    said = (
+        f"the space has a config with the tasks {', '.join(other)}, the baseline has {', '.join(meant.baseline.tasks)}"
+    )
+    return [f"{loaded.path}:{loaded.line}: {said}: a searcher cannot compare their scores; configs=[...] takes both"]
 
 
 def check_alone(

@@ -4,26 +4,30 @@ The statistics are evidence/'s; here trials become configs and predictions becom
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import stats
 
 from evidence.comparisons import ALPHA, Comparison, Standing, compare
 from evidence.expected import expected
+from evidence.importance import importances
 from evidence.scores import Answers, Array, Scores, scores
 from evidence.seeds import Configs, configs
+from evidence.sharing import Sharing, sharing
 from model.checkpoint import read_predictions
 from model.files import DamagedFileError
 from model.tasks import Task
-from orchestrator.leaderboard import Group, TrialRecord
+from orchestrator.leaderboard import Group, TrialRecord, own_best
 from orchestrator.paths import SweepPaths
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, shown
+from orchestrator.sharing import Pair, sharing_pairs
 
-EXAMPLES = ["task", "id", "label"]
-"""Columns that say what was predicted, the same for all trials of a sweep."""
+EXAMPLES = ["id", "label"]
+"""Columns that say what was predicted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,10 @@ class Judgement:
     """Standard deviation between seeds of one config, pooled; None where no config was repeated."""
     tied_with_best: frozenset[Hashable] = frozenset()
     """Configs that the best one is not better than, itself among them."""
+    transfer: Sequence[Mapping[str, Any]] = ()
+    """Of each task that a config trains alone: its scores alone and shared, with what sharing does to it."""
+    importances: Sequence[Mapping[str, Any]] = ()
+    """Of each parameter that varies: how much it moves the score, and noise alone; the largest effect first."""
     problems: Sequence[str] = ()
     """Why configs are without an entry."""
 
@@ -57,10 +65,11 @@ class Judge:
 
     def __init__(self, plan: Plan, paths: SweepPaths) -> None:
         """Read nothing yet."""
-        self._tasks = plan.task_list()
-        self._paths = paths
-        self._examples: pa.Table | None = None
-        self._predictions: dict[int, Array] = {}
+        self._plan, self._paths = plan, paths
+        self._examples: dict[str, pa.Table] = {}
+        """By task: columns that say what was predicted, the same for all trials of a sweep."""
+        self._predictions: dict[int, Mapping[str, Array]] = {}
+        """By trial and task."""
         self._problems: dict[int, str] = {}
 
     def judge(self, groups: Sequence[Group]) -> Judgement:
@@ -72,50 +81,80 @@ class Judge:
             for trial in group.completed
             if trial.number in self._problems
         ]
-        if not scored.keys:
-            return Judgement(problems=wrong)
         baseline = next((group.key for group in groups if group.is_baseline), None)
-        return replace(_judged(configs(scored.scores, scored.keys), baseline), problems=wrong)
+        judged = Judgement()
+        if scored.keys:
+            found = configs(scored.scores, scored.keys)
+            judged = replace(_judged(found, baseline), importances=self._importances(groups, found))
+        return replace(judged, transfer=self._transfer(groups), problems=wrong)
 
-    def scored(self, groups: Sequence[Group]) -> "Scored":
-        """Return the completed trials whose predictions can be used, with their scores."""
-        trials = [(group.key, trial) for group in groups for trial in group.completed]
-        for _, trial in trials:
+    def scored(self, groups: Sequence[Group]) -> Scored:
+        """Return the completed trials with the baseline's tasks whose predictions can be used, with their scores."""
+        for trial in (trial for group in groups for trial in group.completed):
             if trial.number not in self._predictions:
                 assert trial.best is not None
-                self._read(trial.number, trial.best["checkpoint"])
-        known = [(key, trial) for key, trial in trials if trial.number in self._predictions]
+                self._read(trial.number, trial.best["checkpoint"], trial.config["tasks"])
+        ranked = [(group, trial) for group in groups if group.comparable for trial in group.completed]
+        known = [(group.key, trial) for group, trial in ranked if trial.number in self._predictions]
         if not known:
             return Scored(keys=[], trials=[], scores=NO_SCORES)
-        found = scores(self._answers([trial.number for _, trial in known]))
+        numbers = [trial.number for _, trial in known]
+        found = scores([self._answers(task, numbers) for task in self._plan.ranked_tasks()])
         return Scored(keys=[key for key, _ in known], trials=[trial for _, trial in known], scores=found)
 
-    def _read(self, number: int, checkpoint: str) -> None:
+    def _importances(self, groups: Sequence[Group], found: Configs) -> list[dict[str, Any]]:
+        """Return how much each parameter that the sweep varies matters; a seed is noise and none of them."""
+        by_key = {group.key: shown(self._plan, group.shown.config) for group in groups}
+        varied = [path for path in self._plan.varies if path not in ("tasks", "seed")]
+        levels = {path: [by_key[str(key)].get(path) for key in found.keys] for path in varied}
+        return [asdict(entry) | {"finding": str(entry.finding)} for entry in importances(levels, found)]
+
+    def _transfer(self, groups: Sequence[Group]) -> list[dict[str, Any]]:
+        """Return what sharing does to each task that was trained alone."""
+        tasks = {task.name: task for task in self._plan.task_list()}
+        pairs = []
+        for pair in sharing_pairs(self._plan, groups):
+            alone, shared = self._known(pair.alone), self._known(pair.shared)
+            if alone and shared:
+                pairs.append((pair, alone, shared))
+        return [
+            _of_pair(
+                pair,
+                sharing(
+                    self._answers(tasks[pair.task], [*alone, *shared]),
+                    [False] * len(alone) + [True] * len(shared),
+                    comparisons=len(pairs),
+                ),
+            )
+            for pair, alone, shared in pairs
+        ]
+
+    def _known(self, group: Group) -> list[int]:
+        """Return the completed trials of a config whose predictions are known."""
+        return [trial.number for trial in group.completed if trial.number in self._predictions]
+
+    def _read(self, number: int, checkpoint: str, tasks: Sequence[str]) -> None:
         """Keep a trial's predictions, or why there are none."""
         try:
             table = read_predictions(self._paths.trial(number).root / checkpoint)
         except (DamagedFileError, OSError, pa.ArrowException) as error:
             self._problems[number] = f"no verdict on trial {number:04d}: {error}"
             return
-        examples = table.select(EXAMPLES)
-        if self._examples is None:
-            self._examples = examples
-        if examples.equals(self._examples):
-            self._predictions[number] = table["prediction"].to_numpy()
+        found = {task: table.filter(pc.field("task") == task) for task in tasks}
+        examples = {task: part.select(EXAMPLES) for task, part in found.items()}
+        if all(len(part) and part.equals(self._examples.get(task, part)) for task, part in examples.items()):
+            self._examples = examples | self._examples
+            self._predictions[number] = {task: part["prediction"].to_numpy() for task, part in found.items()}
             self._problems.pop(number, None)
         else:
             self._problems[number] = f"no verdict on trial {number:04d}: it was scored on other examples than the first"
 
-    def _answers(self, numbers: Sequence[int]) -> list[Answers]:
-        assert self._examples is not None
-        of_task = self._examples["task"].to_numpy(zero_copy_only=False)
-        labels = self._examples["label"].to_numpy()
-        predictions_NT = np.column_stack([self._predictions[number] for number in numbers])
-        return [_of(task, of_task == task.name, labels, predictions_NT) for task in self._tasks]
-
-
-def _of(task: Task, mask: "np.typing.NDArray[np.bool_]", labels: Array, predictions_NT: Array) -> Answers:
-    return Answers(task=task, labels_N=labels[mask], predictions_NT=predictions_NT[mask])
+    def _answers(self, task: Task, numbers: Sequence[int]) -> Answers:
+        return Answers(
+            task=task,
+            labels_N=self._examples[task.name]["label"].to_numpy(),
+            predictions_NT=np.column_stack([self._predictions[number][task.name] for number in numbers]),
+        )
 
 
 def _judged(found: Configs, baseline: Hashable | None) -> Judgement:
@@ -138,6 +177,23 @@ def _judged(found: Configs, baseline: Hashable | None) -> Judgement:
     tied = {c.key for c in compare(found, best) if c.standing in (Standing.TIED, Standing.BASELINE)}
     seed_sd = None if found.seed_variance is None else float(np.sqrt(found.seed_variance))
     return Judgement(columns=columns, seed_sd=seed_sd, tied_with_best=frozenset(tied))
+
+
+def _of_pair(pair: Pair, found: Sharing) -> dict[str, Any]:
+    low, high = found.interval
+    return {
+        "task": pair.task,
+        "alone": pair.alone.shown.number,
+        "shared": pair.shared.shown.number,
+        "tasks": list(pair.shared.shown.config["tasks"]),
+        "alone_score": found.alone,
+        "shared_score": found.shared,
+        "shared_own_best": own_best(pair.shared).get(pair.task),
+        "difference": found.difference,
+        "low": low,
+        "high": high,
+        "verdict": str(found.outcome),
+    }
 
 
 def _against_baseline(comparison: Comparison) -> dict[str, Any]:

@@ -26,6 +26,8 @@ JUDGED = (
 """Columns of a row that a judgement gives."""
 CONFIRMED = {"confirmed": "verdict", "confirm_mean": "mean", "confirm_sd": "sd", "confirm_seeds": "seeds"}
 """Columns of a row that a confirmation gives, and their names there; its scores are on fresh seeds alone."""
+OTHER_TASKS = "other tasks"
+"""Verdict on a config with other tasks than the baseline: their dev scores are means over different things."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Group:
     trials: Sequence[TrialRecord]
     """By number."""
     is_baseline: bool
+    comparable: bool = True
+    """Whether it has the baseline's tasks; others are neither ranked nor judged."""
 
     @property
     def completed(self) -> list[TrialRecord]:
@@ -102,13 +106,36 @@ class Group:
         return [_best(trial)["dev_score"] for trial in self.completed]
 
 
+def own_best(group: Group) -> dict[str, dict[str, float]]:
+    """Return each task's own best score over the epochs, {task: {"score", "epoch"}}, in the task's metric.
+
+    Of several seeds it is the best of the mean over the seeds by epoch, and not the mean of their bests. The first
+    epoch counts where two are equal; none where no trial has a score to show.
+    """
+    whole = group.completed or [trial for trial in (group.shown,) if trial.state in RANKED]
+    by_epoch = [
+        (entries[0]["epoch"], {task: mean(entry["scores"][task] for entry in entries) for task in entries[0]["scores"]})
+        for entries in zip(*(trial.history for trial in whole), strict=False)
+    ]
+    found = {}
+    for task in group.shown.config["tasks"] if by_epoch else ():
+        epoch, scores = max(by_epoch, key=lambda each: each[1][task])
+        found[task] = {"score": scores[task], "epoch": epoch}
+    return found
+
+
 def groups(plan: Plan, trials: Sequence[TrialRecord]) -> list[Group]:
     """Return the trials by config, in the order of their first ones."""
     found: dict[str, list[TrialRecord]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         found.setdefault(config_key(trial.config, seedless=plan.seeds > 1), []).append(trial)
     baseline = config_key(plan.baseline, seedless=plan.seeds > 1)
-    return [Group(key, members, key == baseline) for key, members in found.items()]
+    return [Group(key, members, key == baseline, comparable(plan, members[0].config)) for key, members in found.items()]
+
+
+def comparable(plan: Plan, config: Mapping[str, Any]) -> bool:
+    """Return whether a plain config has the baseline's tasks, in whatever order."""
+    return set(config["tasks"]) == set(plan.baseline["tasks"])
 
 
 def config_key(config: Mapping[str, Any], *, seedless: bool) -> str:
@@ -126,13 +153,16 @@ def leaderboard(
     """Return the leaderboard of a sweep: a row a config, and the trials behind them; `runs` are the trials' in MLflow.
 
     Equal runs give equal values but for train_seconds, checkpoint and mlflow_run. A function of the trials,
-    whatever order they ended in. Without a judgement its columns are None.
+    whatever order they ended in. Without a judgement its columns are None. Configs with other tasks than the baseline
+    come after those that are ranked, without rank and gap.
     """
     trials = sorted(trials, key=lambda trial: trial.number)
     configs = groups(plan, trials)
     ranked = sorted(
-        (group for group in configs if group.completed), key=lambda group: (-mean(group.scores), group.shown.number)
+        (group for group in configs if group.completed and group.comparable),
+        key=lambda group: (-mean(group.scores), group.shown.number),
     )
+    others = [group for group in configs if group.completed and not group.comparable]
     # A pruned trial has a score, but of fewer epochs: it comes after those that were trained to their end, unranked.
     rest = [group for group in configs if not group.completed]
     pruned = sorted(
@@ -149,7 +179,7 @@ def leaderboard(
 
     order = [
         *enumerate(ranked, start=1),
-        *((None, group) for group in (*pruned, *(g for g in rest if g not in pruned))),
+        *((None, group) for group in (*others, *pruned, *(g for g in rest if g not in pruned))),
     ]
     return {
         "sweep": plan.name,
@@ -159,8 +189,10 @@ def leaderboard(
         "varies": plan.varies,
         "seeds": plan.seeds,
         "seed_sd": judgement.seed_sd if judgement else None,
+        "transfer": list(judgement.transfer) if judgement else [],
+        "importances": list(judgement.importances) if judgement else [],
         "rows": [_row(paths, group, rank, top, runs or {}, judgement) | confirmed(group) for rank, group in order],
-        "trials": _trial_rows(paths, trials, runs or {}),
+        "trials": _trial_rows(plan, paths, trials, runs or {}),
         "confirmation": found,
         "test": _read_json(paths.search.opened) if paths.stage == "search" else None,
     }
@@ -198,33 +230,40 @@ def _row(
     whole = group.completed or [shown]
     best = mean(group.scores) if group.completed else of_trial["best"]
     judged = judgement.columns.get(group.key, {}) if judgement else {}
+    if not group.comparable and best is not None:
+        judged = {"verdict": OTHER_TASKS}
     several = len(group.scores) > 1
     return of_trial | {
         "trials": [trial.number for trial in group.trials],
         "seeds": len(group.completed),
         "best": best,
-        "gap": top - best if best is not None and top is not None and shown.state in RANKED else None,
+        "gap": top - best if best is not None and top is not None and group.comparable else None,
         **{
             task: mean(_best(trial)["scores"][task] for trial in whole) if best is not None else None
             for task in shown.config["tasks"]
         },
+        "own_best": own_best(group),
         **{name: judged.get(name) for name in JUDGED},
-        "tied_with_best": group.key in judgement.tied_with_best if judgement and judged else None,
+        "tied_with_best": group.key in judgement.tied_with_best if judgement and "ci_low" in judged else None,
         "seed_mean": best if several else None,
         "seed_sd": stdev(group.scores) if several else None,
         "train_seconds": round(mean(_seconds(trial) for trial in whole), 2),
     }
 
 
-def _trial_rows(paths: SweepPaths, trials: Sequence[TrialRecord], runs: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Return a row a trial: those that completed from the best down, then the others by number."""
+def _trial_rows(
+    plan: Plan, paths: SweepPaths, trials: Sequence[TrialRecord], runs: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """Return a row a trial: those that completed from the best down, then those of other tasks, then the rest."""
+    completed = [trial for trial in trials if trial.state == "completed" and trial.best]
     ranked = sorted(
-        (trial for trial in trials if trial.state == "completed" and trial.best),
+        (trial for trial in completed if comparable(plan, trial.config)),
         key=lambda trial: (-_best(trial)["dev_score"], trial.number),
     )
-    others = [trial for trial in trials if trial not in ranked]
+    others = [trial for trial in completed if not comparable(plan, trial.config)]
+    rest = [trial for trial in trials if trial.state != "completed" or not trial.best]
     rows = [_trial_row(paths, trial, rank, runs) for rank, trial in enumerate(ranked, start=1)]
-    return rows + [_trial_row(paths, trial, None, runs) for trial in others]
+    return rows + [_trial_row(paths, trial, None, runs) for trial in (*others, *rest)]
 
 
 def _trial_row(paths: SweepPaths, trial: TrialRecord, rank: int | None, runs: Mapping[int, str]) -> dict[str, Any]:

@@ -89,14 +89,14 @@ def _confirmed(search: IdleSweep) -> Mapping[str, Any]:
 def _test_sets(plan: Plan) -> dict[str, Split]:
     """Return the test set of each task that has one. Raises SweepError."""
     sealed = plan.data["sealed"]
-    lacking = [name for name, seal in sealed.items() if seal["origin"] == "none"]
+    lacking = [task.name for task in plan.ranked_tasks() if sealed[task.name]["origin"] == "none"]
     if lacking:
         raise SweepError(
             f"sweep {plan.name!r} has no test set of {', '.join(lacking)}: no labelled test file lay there when it was "
             "planned, and a tenth of so few training examples would tell nothing"
         )
     try:
-        return {task.name: open_test(plan.data["source"], task, sealed[task.name]) for task in plan.task_list()}
+        return {task.name: open_test(plan.data["source"], task, sealed[task.name]) for task in plan.ranked_tasks()}
     except DataError as error:
         raise SweepError(str(error)) from error
 
@@ -153,7 +153,7 @@ def _scored(
 ) -> dict[str, Any]:
     """Return the scores of winner and baseline, every fresh seed of each, and how they stand to each other."""
     plan = read_plan(search.paths.confirmation.plan)
-    tasks = search.plan.task_list()
+    tasks = search.plan.ranked_tasks()
     rows = _rows(result)
     numbers = [number for row in rows for number in row["trials"] if number not in row["failed"]]
     predicted = [_predictions(search, plan, number, tasks, tests) for number in numbers]

@@ -72,6 +72,10 @@ class Plan:
         """Return the tasks of the sweep."""
         return [Task.from_dict(values) for values in self.tasks]
 
+    def ranked_tasks(self) -> list[Task]:
+        """Return the baseline's tasks: a dev score is a mean over a config's tasks, so others' are not ranked."""
+        return [task for task in self.task_list() if task.name in self.baseline["tasks"]]
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)
@@ -128,9 +132,9 @@ def draft(inspected: Inspected, machine: Machine) -> Draft:
 
 
 def shown(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a plain config flat, with the tasks' own pair encodings and losses where it does not say."""
-    tasks = plan.task_list()
+    """Return a plain config flat, with its tasks' own pair encodings and losses where it does not say."""
     full = config_from_dict(config)
+    tasks = [task for task in plan.task_list() if task.name in full.tasks]
     own: dict[str, Any] = {f"pair_encoding.{task.name}": encoding_of(full, task) for task in tasks if task.is_pair}
     own |= {f"losses.{task.name}": loss_of(full, task) for task in tasks}
     own |= {f"loss_weights.{task.name}": 1.0 for task in tasks}

@@ -172,10 +172,16 @@ class Progress:
         return ", ".join(said) + "  " if said else ""
 
     def _best(self) -> tuple[int, float] | None:
-        found = [(e["best"]["dev_score"], -n) for n, e in self._ended.items() if e.get("best")]
+        ended = [(n, event["best"]) for n, event in self._ended.items() if event.get("best")]
+        found = [(best["dev_score"], -n) for n, best in ended if self._comparable(n)]
         for number, history in self._running.items():
-            found += [(entry["dev_score"], -number) for entry in history]
+            found += [(entry["dev_score"], -number) for entry in history if self._comparable(number)]
         return (-max(found)[1], max(found)[0]) if found else None
+
+    def _comparable(self, number: int) -> bool:
+        """Return whether a trial has the baseline's tasks; one of which no config is known has: a space's all do."""
+        own = self._configs.get(number, self._plan.baseline)["tasks"]
+        return set(own) == set(self._plan.baseline["tasks"])
 
     def _left(self) -> str:
         """Return an estimate of the time left from the epochs' times so far."""
@@ -225,7 +231,9 @@ class Progress:
 
 
 def value_text(value: Any) -> str:
-    """Return a config's value as people write it: a rate with four digits, not seventeen."""
+    """Return a config's value as people write it: a rate with four digits, not seventeen, tasks joined by plus."""
+    if isinstance(value, list | tuple):
+        return "+".join(map(str, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -1,11 +1,16 @@
 """A sweep's leaderboard written anew to its folder and to MLflow: after a confirmation, or where that was lost."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator import show
+from orchestrator.console import say
 from orchestrator.idle import IdleSweep
 from orchestrator.leaderboard import groups, leaderboard, read_trials, write_leaderboard
+from orchestrator.mlflow_client import first_line
+from orchestrator.paths import SweepPaths
+from orchestrator.report_page import draw_report
 from orchestrator.tracking import Projection
 
 
@@ -18,5 +23,22 @@ def publish(sweep: IdleSweep, tracking_uri: str | None) -> tuple[Projection, Map
     board = leaderboard(sweep.plan, sweep.paths, trials, projection.runs, judgement)
     if not sweep.study.is_open():
         write_leaderboard(sweep.paths, board)
-        projection.finish(board, show.verdict(board, show.majority_score(sweep.plan)))
+        majority = show.majority_score(sweep.plan)
+        draw(sweep.paths, board, majority, projection.link)
+        projection.finish(board, show.verdict(board, majority))
     return projection, board
+
+
+def draw(paths: SweepPaths, board: Mapping[str, Any], majority: float | None, link: str) -> None:
+    """Draw the sweep's report; where that fails, a line says so, and nothing is lost."""
+    if undrawn := attempt(lambda: draw_report(paths, board, majority, link)):
+        say(f"warning: no report was drawn ({undrawn}); python -m orchestrator.report {paths.name}", to=sys.stderr)
+
+
+def attempt(action: Callable[[], object]) -> str | None:
+    """Do what shows the sweep, in MLflow or in a report; return what went wrong, which costs the sweep nothing."""
+    try:
+        action()
+    except Exception as error:  # noqa: BLE001  (whatever MLflow raises)
+        return first_line(error)
+    return None

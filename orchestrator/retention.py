@@ -10,9 +10,12 @@ from orchestrator.trial_files import read_verdict, tidy
 
 
 def kept_trials(board: Mapping[str, Any], keep: int, registered: Collection[int]) -> set[int]:
-    """Return the trials whose weights stay: the best `keep` of the leaderboard, and every registered one."""
-    best = [row["trial"] for row in board["trials"] if row["rank"] is not None and row["rank"] <= keep]
-    return {*best, *registered}
+    """Return the trials whose weights stay: the first `keep` that completed, and every registered one.
+
+    The leaderboard has the ranked ones first, then those of other tasks.
+    """
+    completed = [row["trial"] for row in board["trials"] if row["state"] == "completed" and row["checkpoint"]]
+    return {*completed[:keep], *registered}
 
 
 def release(paths: SweepPaths, board: Mapping[str, Any], kept: Collection[int]) -> int:

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -22,13 +22,12 @@ from orchestrator.folders import private_files
 from orchestrator.hold import hold
 from orchestrator.leaderboard import groups, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import leased
-from orchestrator.mlflow_client import first_line
 from orchestrator.open_sweep import OpenSweep, run_trials
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, concurrency, settle
+from orchestrator.publishing import attempt, draw
 from orchestrator.readiness import SECOND_STAGE, refuse_other_resources, tracking
 from orchestrator.redaction import redacted
-from orchestrator.report_page import draw_report
 from orchestrator.request import Request
 from orchestrator.resources import Machine
 from orchestrator.retention import remove_leftovers
@@ -166,36 +165,27 @@ def _finish(command: Command, sweep: OpenSweep) -> int:
     console, request = command.console, command.request
     remove_leftovers(paths)
     trials = read_trials(study, paths)
-    trouble = _attempt(projection.refresh) or _attempt(lambda: projection.sync(trials))
+    trouble = attempt(projection.refresh) or attempt(lambda: projection.sync(trials))
     judgement = projection.judge.judge(groups(plan, trials))
     board = leaderboard(plan, paths, trials, projection.runs, judgement)
     write_leaderboard(paths, board)
     majority = show.majority_score(plan, command.drafted.corpus)
     where = show.place(paths, projection.link, request.tracking_uri)
     open_trials = plan.trials - len(study.ended())
-    if open_trials <= 0 and (undrawn := _attempt(lambda: draw_report(paths, board, majority, projection.link))):
-        say(f"warning: no report was drawn ({undrawn}); python -m orchestrator.report {plan.name}", to=sys.stderr)
+    if open_trials <= 0:
+        draw(paths, board, majority, projection.link)
     show.final(console, plan, paths, board, majority, where)
     if open_trials > 0:
         console.print(f"{open_trials} of {plan.trials} trials are still to run; the same command runs them")
         return errors.DONE if request.local else errors.FAILED
     if request.as_json:
         say(json.dumps({"event": "finished", "leaderboard": str(paths.leaderboard), "mlflow": projection.link}))
-    trouble = trouble or _attempt(lambda: projection.finish(board, show.verdict(board, majority)))
-    trouble = trouble or _attempt(lambda: projection.settle(trials))
+    trouble = trouble or attempt(lambda: projection.finish(board, show.verdict(board, majority)))
+    trouble = trouble or attempt(lambda: projection.settle(trials))
     if trouble:
         say(f"error: MLflow is not up to date ({trouble}); the same command brings it up to date", to=sys.stderr)
         return errors.UNREACHABLE
     return errors.TRIALS_FAILED if "failed" in study.ended().values() else errors.DONE
-
-
-def _attempt(action: Callable[[], object]) -> str | None:
-    """Do what shows the sweep, in MLflow or in a report; return what went wrong, which costs the sweep nothing."""
-    try:
-        action()
-    except Exception as error:  # noqa: BLE001  (whatever MLflow raises)
-        return first_line(error)
-    return None
 
 
 def _put_aside(paths: SweepPaths) -> None:

@@ -20,11 +20,13 @@ from model.tasks import majority_scores, overall_score
 from orchestrator import show_confirmation
 from orchestrator.disk import BYTES_A_PARAMETER, checkpoint_bytes
 from orchestrator.estimate import prefix_cache_sizes
+from orchestrator.leaderboard import OTHER_TASKS
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, shown
 from orchestrator.progress import clock_text, value_text
 from orchestrator.redaction import redacted
 from orchestrator.resources import Machine
+from orchestrator.sentences import on_importance, on_sharing
 from orchestrator.tables import Fitting, titles
 
 CHEAPER = 0.9
@@ -168,9 +170,9 @@ def _leaderboard(plan: Plan, paths: SweepPaths, board: Mapping[str, Any]) -> Fit
         number = f"{row['trial']:04d}"
         rows.append(
             [
-                str(row["rank"] or row["state"]),
+                str(row["rank"] or ("-" if row["state"] == "completed" else row["state"])),
                 f"{number} baseline" if row["trial"] == board["baseline"] else number,
-                _score(row["best"]),
+                "-" if row["verdict"] == OTHER_TASKS else _score(row["best"]),
                 *([str(row["seeds"]), _score(row["seed_sd"])] if seeds else []),
                 _score(row["gap"]),
                 _interval(row["ci_low"], row["ci_high"]),
@@ -200,8 +202,17 @@ def verdict(board: Mapping[str, Any], majority: float | None) -> str:
     base = next((row for row in rows if row["trial"] == board["baseline"]), None)
     first = f"{_named(board, top)} has the best dev score, {top['best']:.4f}"
     first += f"; answering with the majority always scores {majority:.4f}." if majority is not None else "."
-    parts = [first, _against(rows, base), *_tied(board, rows), _seed_noise(board), *show_confirmation.of_board(board)]
-    return "\n".join(parts)
+    return "\n".join(
+        [
+            first,
+            _against(rows, base),
+            *_tied(board, rows),
+            *on_sharing(board),
+            *on_importance(board),
+            _seed_noise(board),
+            *show_confirmation.of_board(board),
+        ]
+    )
 
 
 def _named(board: Mapping[str, Any], row: Mapping[str, Any]) -> str:
@@ -257,7 +268,7 @@ def _seed_noise(board: Mapping[str, Any]) -> str:
 
 def majority_score(plan: Plan, corpus: Corpus | None = None) -> float | None:
     """Return the dev score of answering with the commonest training label always; None where the data are gone."""
-    tasks = plan.task_list()
+    tasks = plan.ranked_tasks()
     try:
         corpus = corpus or readable(load_corpus(plan.data["source"], tasks), plan.data["sealed"])
     except DataError:

@@ -36,7 +36,7 @@ def final(console: Console, plan: Plan, result: Mapping[str, Any], more: Sequenc
 
 
 def _table(plan: Plan, result: Mapping[str, Any]) -> Fitting:
-    tasks = [task["name"] for task in plan.tasks]
+    tasks = [task.name for task in plan.ranked_tasks()]
     varied = titles(plan.varies, tasks)
     columns = ["trial", "mean", "sd", "seeds", "difference", "95 %", "verdict", *tasks, *varied, "time"]
     rows = []

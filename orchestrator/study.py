@@ -155,10 +155,11 @@ class TrialStudy:
             return True
         name = f"goes on after epoch {epoch}"
         if name not in trial.user_attrs:
+            tasks = set(trial.user_attrs["config"]["tasks"])  # scores of other tasks are no measure
             scores = {
                 other.number: max(value for step, value in other.intermediate_values.items() if step <= epoch)
                 for other in self._study.get_trials(deepcopy=False)
-                if epoch in other.intermediate_values
+                if epoch in other.intermediate_values and set(other.user_attrs["config"]["tasks"]) == tasks
             }
             others = [score for other, score in scores.items() if other != number]
             decided = self._halving.goes_on(scores[number], others)

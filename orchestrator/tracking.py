@@ -29,9 +29,10 @@ from model.files import write_text
 from orchestrator import paths as places
 from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.judgement import Judge, Judgement
-from orchestrator.leaderboard import TrialRecord, groups, leaderboard
+from orchestrator.leaderboard import OTHER_TASKS, TrialRecord, groups, leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
+from orchestrator.progress import value_text
 from orchestrator.redaction import bare, redacted
 from orchestrator.registry import ModelRegistry
 from orchestrator.retention import kept_trials
@@ -329,7 +330,9 @@ class Projection:
     def _describe(self, trial: TrialRecord, run: str) -> None:
         """Log the params that vary; logging an equal one again is harmless."""
         flat = flatten(trial.config)
-        self._client.log_batch(run, params=[Param(path, str(flat[path])) for path in self._plan.varies if path in flat])
+        varied = {path: flat[path] for path in self._plan.varies if path in flat}
+        texts = {path: value_text(v) if isinstance(v, list) else str(v) for path, v in varied.items()}
+        self._client.log_batch(run, params=[Param(path, text) for path, text in texts.items()])
         reach("mlflow: described the trial", trial=trial.number)
         self._described.add(trial.number)
 
@@ -349,6 +352,8 @@ class Projection:
             for name in (*SUMMARY, *row["config"]["tasks"])
             if row[name] is not None and math.isfinite(row[name])
         }
+        if row["verdict"] == OTHER_TASKS:  # the page sorts by it
+            values.pop("best", None)
         changed = {k: v for k, v in values.items() if self._shown.get(number, {}).get(k) != v}
         if changed:
             now = int(time.time() * 1000)

@@ -13,7 +13,7 @@ from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, draft
 from orchestrator.resources import Machine, Node
 from orchestrator.spec import LoadedSweep, Sweep
-from tests.predicted import EXAMPLES, answers, record
+from tests.predicted import EXAMPLES, answers, predicted_trial
 
 TINY = TrialConfig(
     unfrozen_layers=1,
@@ -126,7 +126,7 @@ def paths(tmp_path):
 def sweep(bare_plan, tiny_config, paths):
     """Return a function from skills, one a config, and seeds to a plan and trials whose predictions lie there."""
 
-    def made(skills, seeds=1, seed_noise=0.0):
+    def made(skills, seeds=1, seed_noise=0.0, there=paths):
         bases = [replace(tiny_config, weight_decay=0.001 * n) for n in range(len(skills))]
         configs = [replace(config, seed=seed) for seed in range(seeds) for config in bases]
         tasks = [TASKS[name].to_dict() for name in EXAMPLES]
@@ -134,7 +134,7 @@ def sweep(bare_plan, tiny_config, paths):
         rng, trials = np.random.default_rng(1), []
         for number, config in enumerate(configs):
             predictions = answers(skills[number % len(skills)] + rng.normal(0, seed_noise), rng)
-            trials.append(record(paths, number, config_to_dict(config), predictions))
+            trials.append(predicted_trial(there, number, config, predictions))
         return plan, trials
 
     return made

@@ -162,7 +162,7 @@ def test_without_a_file_the_search_spaces_are_listed_with_their_questions():
     assert one_error(result) == "no search space given; there are:"
     assert re.search(r"^  search_spaces/exp2\.py +Which learning rate suits the partly", result.stderr, re.MULTILINE)
     listed = re.findall(r"search_spaces/(\w+)\.py", result.stderr)
-    assert listed == ["exp1", "exp2", "exp3", "exp4", "final", "joint", "pairs"]
+    assert listed == ["exp1", "exp2", "exp3", "exp4", "final", "joint", "pairs", "single_task"]
 
 
 def test_a_missing_file_is_an_error_that_lists_those_that_exist(tmp_path):

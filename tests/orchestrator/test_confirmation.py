@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from evidence.confirm import KnownNoise
-from model.config import config_to_dict
+from model.config import config_from_dict, config_to_dict
 from orchestrator.confirmation import Asked, ask, first_plan, judged, key_of, next_plan, outcome, settled
 from orchestrator.errors import SweepError
 from orchestrator.judgement import Judge
 from orchestrator.leaderboard import TrialRecord, groups, leaderboard
 from orchestrator.show_confirmation import sentences
-from tests.predicted import answers, record
+from tests.predicted import answers, predicted_trial
 
 
 @pytest.fixture
@@ -34,7 +34,9 @@ def trained(plan, paths, skills, *, noise=0.002, states=None):
         rng = np.random.default_rng((5, number))
         skill = skills[round(config["weight_decay"] * 1000)] + rng.normal(0, noise)
         state = (states or {}).get(number, "completed")
-        trials.append(record(paths.confirmation, number, config, answers(skill, rng), state=state))
+        trials.append(
+            predicted_trial(paths.confirmation, number, config_from_dict(config), answers(skill, rng), state=state)
+        )
     return trials
 
 

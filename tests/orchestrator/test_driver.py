@@ -780,6 +780,17 @@ def test_a_trial_that_is_behind_at_a_rung_is_stopped_and_told_pruned(halved):
     assert halved.kinds()[-1] == ("pruned", 2)
 
 
+def test_a_trial_is_held_against_those_of_its_own_tasks(bare_plan, paths, tiny_config):
+    """A model of sentiment alone is not stopped because models of all tasks have higher scores."""
+    alone = replace(tiny_config, epochs=4, tasks=("sentiment",))
+    configs = [replace(tiny_config, seed=seed, epochs=4) for seed in range(2)] + [alone]
+    bench = Bench(bare_plan(configs, early_stopping={"first": 1, "factor": 2}), paths)
+
+    for number, score in enumerate([0.5, 0.6, 0.4]):
+        bench.driver.propose()
+        assert bench.driver.record(state_of(bench, number, score)) == "go on"
+
+
 def test_a_restart_decides_as_before(halved):
     """A decision that was stored stands, whatever the study has learnt since."""
     halved.driver.propose()

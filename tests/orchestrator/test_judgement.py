@@ -1,5 +1,8 @@
 """What is said of configs from their trials' predictions: real tables in checkpoints, with planted answers."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -111,3 +114,17 @@ def test_the_judgement_does_not_depend_on_when_trials_ended(sweep, paths):
         last = grown.judge(groups(plan, trials[-upto:]))
 
     assert last == Judge(plan, paths).judge(groups(plan, trials))
+
+
+def test_what_the_varied_parameter_does_stands_in_the_board(sweep, paths):
+    """Of configs that differ it matters, of equal ones it is within noise; a seed is no parameter."""
+    found = []
+    for place, skills in (("apart", [0.4, 0.5, 0.6]), ("alike", [0.5] * 3)):
+        there = replace(paths, name=place)
+        plan, trials = sweep(skills, seeds=2, seed_noise=0.003, there=there)
+        board = leaderboard(plan, there, trials, {}, Judge(plan, there).judge(groups(plan, trials)))
+        (entry,) = json.loads(json.dumps(board["importances"]))
+        found.append((entry["parameter"], entry["levels"], entry["finding"], entry["effect"] > entry["floor"]))
+
+    assert found == [("weight_decay", 3, "matters", True), ("weight_decay", 3, "within noise", False)]
+    assert leaderboard(plan, there, trials)["importances"] == []

@@ -114,6 +114,11 @@ def test_a_row_says_all_of_a_completed_trial(plan, record_of):
             "trainable_params": 100,
             "checkpoint": "/runs/bare/trials/0003/attempt-1/best-0002",
             "mlflow_run": "abc",
+            "own_best": {
+                "sentiment": {"score": 0.75, "epoch": 2},
+                "paraphrase": {"score": 0.75, "epoch": 2},
+                "similarity": {"score": 0.5, "epoch": 2},
+            },
             **dict.fromkeys((*JUDGED, *CONFIRMED)),
             "tied_with_best": None,
             "seed_mean": None,
@@ -184,6 +189,46 @@ def test_repeated_seeds_are_one_row_with_mean_and_standard_deviation(bare_plan, 
     assert board["seeds"] == 3
 
 
+def of_epochs(config, *sentiment, state="completed"):
+    """Return a trial of which sentiment has these scores by epoch, and whose dev score rises."""
+    trial = record(config.seed, config, state, [0.1 * n for n in range(1, len(sentiment) + 1)])
+    for said, score in zip(trial.history, sentiment, strict=True):
+        said["scores"]["sentiment"] = score
+    return trial
+
+
+def test_each_tasks_own_best_is_over_all_epochs(plan, tiny_config):
+    """Of sentiment the first of two that are equal; the others rise with the dev score, to the last epoch."""
+    (row,) = leaderboard(plan, PATHS, [of_epochs(tiny_config, 0.4, 0.6, 0.6, 0.5)])["rows"]
+
+    assert row["best_epoch"] == 4
+    assert row["own_best"]["sentiment"] == {"score": 0.6, "epoch": 2}
+    assert row["own_best"]["paraphrase"] == {"score": pytest.approx(0.4), "epoch": 4}
+
+
+def test_the_own_best_of_several_seeds_is_that_of_their_mean(bare_plan, tiny_config):
+    """By epoch: 0.6 and 0.2, then 0.3 and 0.7 make 0.4 and 0.5; a seed that failed is left out."""
+    configs = [replace(tiny_config, seed=seed) for seed in range(3)]
+    trials = [of_epochs(configs[0], 0.6, 0.3), of_epochs(configs[1], 0.2, 0.7), of_epochs(configs[2], state="failed")]
+
+    (row,) = leaderboard(bare_plan(configs, seeds=3, varies=[]), PATHS, trials)["rows"]
+
+    assert row["own_best"]["sentiment"] == {"score": 0.5, "epoch": 2}
+
+
+def test_what_has_no_score_has_no_own_best(plan, tiny_config):
+    """As it has no best; one that was stopped early has that of its epochs."""
+    trials = [
+        of_epochs(replace(tiny_config, seed=seed), 0.5, 0.4, state=state)
+        for seed, state in enumerate(("failed", "running", "pruned"))
+    ]
+
+    rows = {row["state"]: row["own_best"] for row in leaderboard(plan, PATHS, trials)["rows"]}
+
+    assert (rows["failed"], rows["running"]) == ({}, {})
+    assert rows["pruned"]["sentiment"] == {"score": 0.5, "epoch": 1}
+
+
 def test_without_the_baseline_there_is_none(plan, record_of):
     """A sweep that has not come to it says so."""
     assert leaderboard(plan, PATHS, [record_of(2)])["baseline"] is None
@@ -225,7 +270,7 @@ def test_trials_are_read_from_study_and_folders(tiny_plan, tiny_config, paths):
     proposals = [driver.propose() for _ in range(3)]
     assert [(proposal.number, attempt) for proposal, attempt in proposals] == [(0, 1), (1, 1), (2, 1)]
     running = run_trial(plan, paths, 0, configs[0], 1, EXECUTION)
-    driver.record(next(report for report in running if report["history"]))  # past the frozen layers: others wait for it
+    driver.record(next(report for report in running if report.get("history")))  # under load others come before
     *_, completed = run_trial(plan, paths, 1, configs[1], 1, EXECUTION)
     driver.record(completed)
     write_verdict(paths.trial(2), failed(Failure.DIED, "killed", []))

@@ -213,6 +213,18 @@ def test_a_space_is_held_against_the_encoder_before_it_starts(drafted_space):
     assert line.startswith('deep.py:1: unfrozen_layers is 4: the encoder has 3 layers; 0..3 or "all" (at {')
 
 
+def test_a_space_that_varies_the_tasks_is_refused(drafted_space):
+    """Its searcher would be drawn to the easier task: scores are means over different things."""
+
+    def other_tasks(trial):
+        return replace(depth_space(trial), tasks=("sentiment", "similarity")[: trial.suggest_int("tasks", 1, 2)])
+
+    (line,) = refusal(drafted_space, space=other_tasks)
+
+    assert line.startswith("deep.py:1: the space has a config with the tasks sentiment")
+    assert line.endswith("a searcher cannot compare their scores; configs=[...] takes both")
+
+
 def test_equal_drafts_differ_in_their_id_alone(drafted):
     """The random id tells a sweep from an earlier one of its name; the rest follows from what was given."""
     first, second = drafted().plan, drafted().plan

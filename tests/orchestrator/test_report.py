@@ -301,12 +301,10 @@ def finish(bare_plan, tmp_path, monkeypatch):
         )  # fmt: skip
         request = SimpleNamespace(tracking_uri=None, local=False, as_json=False)
         console = Console(width=200)
-        sweep_command = SimpleNamespace(
-            paths=paths, console=console, request=request, drafted=SimpleNamespace(corpus=None)
-        )
+        command = SimpleNamespace(console=console, request=request, drafted=SimpleNamespace(corpus=None))
         study = SimpleNamespace(ended=lambda: {0: state})
-        opened = SimpleNamespace(plan=plan, study=study, projection=projection, command=sweep_command)
-        return session._finish(opened), paths
+        opened = SimpleNamespace(plan=plan, paths=paths, study=study, projection=projection)
+        return session._finish(command, opened), paths
 
     return ended
 

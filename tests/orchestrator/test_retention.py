@@ -20,8 +20,9 @@ SCORES = (0.5, 0.8, 0.6, 0.7)
 
 @given(st.integers(0, 12), st.integers(1, 12), st.sets(st.integers(0, 11)))
 def test_the_best_and_every_registered_trial_stay(completed, keep, registered):
-    """Exactly the first `keep` ranks and the registered trials are kept."""
-    rows = [{"trial": 11 - i, "rank": i + 1} for i in range(completed)] + [{"trial": 99, "rank": None}]
+    """Exactly the first `keep` that completed and the registered trials are kept."""
+    rows = [{"trial": 11 - i, "state": "completed", "checkpoint": "there"} for i in range(completed)]
+    rows += [{"trial": 99, "state": "pruned", "checkpoint": "there"}]
 
     kept = kept_trials({"trials": rows}, keep, registered)
 

@@ -165,3 +165,32 @@ def test_the_verdict_says_how_much_a_seed_changes(board):
     _, _, found = board
 
     assert "Another seed changes a score by 0.0031" in show.verdict(found | {"seed_sd": 0.0031, "seeds": 3}, None)
+
+
+def entry(parameter, finding, effect):
+    """Return what the board says of a parameter."""
+    return {"parameter": parameter, "finding": finding, "effect": effect, "floor": 0.004}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            [entry("learning_rate", "matters", 0.012), entry("heads.dropout", "within noise", 0.001)],
+            "What matters: learning_rate moves the score by 0.012, noise alone by up to 0.004; dropout within noise.",
+        ),
+        (
+            [entry("heads.dropout", "not told apart", 0.02), entry("learning_rate", "not told apart", 0.01)],
+            "dropout (0.020) and learning_rate (0.010) cannot be told apart from what varies with them.",
+        ),
+        ([], "One seed each"),
+    ],
+)
+def test_the_verdict_says_what_matters(board, found, said):
+    """Beyond noise, not told apart, within noise; nothing where nothing varies."""
+    _, _, rows = board
+
+    told = show.verdict(rows | {"importances": found, "varies": ["learning_rate", "heads.dropout"]}, None)
+
+    assert said in told
+    assert ("What matters" in told) == bool(found)

@@ -328,7 +328,7 @@ def shipped(name):
 
 def test_the_studys_sweeps_are_all_there():
     """Four experiments, the final comparison, pair encodings, and all of it together."""
-    assert [path.stem for path in SHIPPED] == ["exp1", "exp2", "exp3", "exp4", "final", "joint", "pairs"]
+    assert [path.stem for path in SHIPPED] == ["exp1", "exp2", "exp3", "exp4", "final", "joint", "pairs", "single_task"]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
