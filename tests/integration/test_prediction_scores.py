@@ -24,8 +24,8 @@ FILES = {
 }
 """Of each task the prefix of its prediction files and of its data files, and the two label columns."""
 R_BOUND = 8 * 2**-53
-"""scipy's r, which the leaderboard holds, comes of rounded sums: off by at most 4 * 2**-53 over 600 random sets of 24 to
-863 values, and by nothing here."""
+"""scipy's r, which the leaderboard holds, comes of rounded sums: off by at most 4 * 2**-53 over 600 random sets of 24
+to 863 values, and by nothing here."""
 
 
 @pytest.fixture(scope="module")
