@@ -5,6 +5,7 @@ The statistics are evidence/'s; here trials become configs and predictions becom
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from orchestrator.plan import Plan
 
 EXAMPLES = ["task", "id", "label"]
 """Columns that say what was predicted, the same for all trials of a sweep."""
+MOST_PROBLEMS = 5
+"""So many are told one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +38,14 @@ class Judgement:
     seed_sd: float | None = None
     """Standard deviation between seeds of one config, pooled; None where no config was repeated."""
     tied_with_best: frozenset[Hashable] = frozenset()
-    """Configs that the best one is not better than, itself among them."""
+    """Configs that the best one is not better than, itself among them; none where the best has no entry."""
     problems: Sequence[str] = ()
     """Why configs are without an entry."""
+
+    def notes(self) -> list[str]:
+        """Return the problems for a person: the first one by one, the others counted."""
+        more = len(self.problems) - MOST_PROBLEMS
+        return [*self.problems[:MOST_PROBLEMS], *([f"no verdict on {more} more trials"] if more > 0 else [])]
 
 
 class Judge:
@@ -64,7 +72,9 @@ class Judge:
             return Judgement(problems=wrong)
         found = configs(scores(self._answers([number for _, number in known])), [key for key, _ in known])
         baseline = next((group.key for group in groups if group.is_baseline), None)
-        return replace(_judged(found, baseline), problems=wrong)
+        judged = replace(_judged(found, baseline), problems=wrong)
+        best = max((group for group in groups if group.completed), key=lambda group: mean(group.scores))
+        return judged if best.key in found.keys else replace(judged, tied_with_best=frozenset())
 
     def _read(self, number: int, checkpoint: str) -> None:
         """Keep a trial's predictions, or why there are none."""
@@ -74,13 +84,25 @@ class Judge:
             self._problems[number] = f"no verdict on trial {number:04d}: {error}"
             return
         examples = table.select(EXAMPLES)
-        if self._examples is None:
+        if (wrong := self._unusable(table)) is None and self._examples is None:
             self._examples = examples
-        if examples.equals(self._examples):
+        if wrong is None and not examples.equals(self._examples):
+            wrong = "it was scored on other examples than the first"
+        if wrong is None:
             self._predictions[number] = table["prediction"].to_numpy()
             self._problems.pop(number, None)
         else:
-            self._problems[number] = f"no verdict on trial {number:04d}: it was scored on other examples than the first"
+            self._problems[number] = f"no verdict on trial {number:04d}: {wrong}"
+
+    def _unusable(self, table: pa.Table) -> str | None:
+        """Return what is wrong with a trial's table whatever the others hold: a task without examples, no numbers."""
+        there = set(table["task"].unique().to_pylist())
+        if missing := [task.name for task in self._tasks if task.name not in there]:
+            return f"its predictions have no example of {', '.join(missing)}"
+        for column in ("label", "prediction"):
+            if bad := np.count_nonzero(~np.isfinite(table[column].to_numpy())):
+                return f"{bad} of its {len(table)} {column}s are no numbers"
+        return None
 
     def _answers(self, numbers: Sequence[int]) -> list[Answers]:
         assert self._examples is not None

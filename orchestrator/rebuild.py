@@ -42,6 +42,8 @@ def _rebuild(name: str, out: Path, tracking_uri: str | None) -> None:
             write_leaderboard(sweep.paths, board)
             projection.finish(board, show.verdict(board, show.majority_score(sweep.plan)))
     print(f"{len(trials)} trials of {name} are in MLflow")
+    for note in judgement.notes():
+        print(f"note  {note}")
     print(show.place(sweep.paths, projection.link, tracking_uri))
     if tracking_uri is not None:
         print("that is its store from now on: name it to other commands too")

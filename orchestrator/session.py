@@ -238,6 +238,8 @@ def _finish(sweep: OpenSweep) -> int:
     majority = show.majority_score(plan, sweep.command.drafted.corpus)
     where = show.place(paths, projection.link, request.tracking_uri)
     show.final(console, plan, paths, board, majority, where)
+    for note in judgement.notes():
+        console.print(f"note  {note}", soft_wrap=True)
     open_trials = plan.trials - len(study.ended())
     if open_trials > 0:
         console.print(f"{open_trials} of {plan.trials} trials are still to run; the same command runs them")
