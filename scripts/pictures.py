@@ -42,6 +42,8 @@ IN_THE_WAY = ("Close", "Hide banner", "Dismiss", "Got it", "Skip")
 SERVED_S = 180.0
 """A first start of MLflow takes about 25 s, and more on a busy machine."""
 NOTE = "mlflow.note.content"
+TRAINING = "workflowType=machine_learning"
+"""Keeps MLflow off its GenAI pages."""
 
 
 @contextmanager
@@ -133,12 +135,12 @@ def take_pictures(link: str, report: Path | None, folder: Path) -> list[Path]:
     note = next((tag["value"] for tag in run["data"]["tags"] if tag["key"] == NOTE), "")
     with browser() as opened:
         page = opened.new_page()
-        page.goto(f"{base}/#/experiments/{experiment}/runs/{run['info']['run_id']}?workflowType=machine_learning")
+        page.goto(run_url(base, run))
         page.get_by_text(note.splitlines()[0][:40] if note else name).first.wait_for()
         clear_the_way(page)
         take(page, "run.png")
         page = opened.new_page()
-        page.goto(f"{base}/#/models/{name}")
+        page.goto(f"{base}/#/models/{name}?{TRAINING}")
         page.get_by_text("best-dev").first.wait_for()
         clear_the_way(page)
         take(page, "model.png")
@@ -148,6 +150,11 @@ def take_pictures(link: str, report: Path | None, folder: Path) -> list[Path]:
             page.wait_for_timeout(2000)  # its figures draw themselves
             take(page, "report.png", full_page=True)
     return taken
+
+
+def run_url(base: str, run: dict[str, Any]) -> str:
+    """Return the link to a run's page."""
+    return f"{base}/#/experiments/{run['info']['experiment_id']}/runs/{run['info']['run_id']}?{TRAINING}"
 
 
 def sweep_run(base: str, experiment: str) -> dict[str, Any]:
