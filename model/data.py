@@ -43,7 +43,7 @@ class Split:
     sentences: tuple[tuple[str, ...], ...]
     """One or two sentences an example."""
     labels: NDArray[np.float64] | None
-    """None where the file has no label column (the course's student test files)."""
+    """None where the file has no label column (the course's student test files), or it was not looked at."""
     source: str
     """Where it was read, for messages."""
     source_sha256: str
@@ -116,13 +116,13 @@ def load_corpus(
     return corpus
 
 
-def load_split(source: str, task: Task, split: str) -> Split:
-    """Return one split of one task from a folder, or from the hub for `hub`."""
+def load_split(source: str, task: Task, split: str, *, labels: bool = True) -> Split:
+    """Return one split of one task from a folder, or from the hub for `hub`; without `labels` none is looked at."""
     if source == "hub":
         from model.hub import download_split
 
-        return download_split(task, split)
-    return read_split(find_file(Path(source), task, split), task, split)
+        return download_split(task, split, labels=labels)
+    return read_split(find_file(Path(source), task, split), task, split, labels=labels)
 
 
 def find_file(folder: Path, task: Task, split: str) -> Path:
@@ -149,12 +149,15 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def read_split(path: Path, task: Task, split: str) -> Split:
-    """Return the examples of a tab-separated file with a header. Raises DataError."""
+def read_split(path: Path, task: Task, split: str, *, labels: bool = True) -> Split:
+    """Return the examples of a tab-separated file with a header; without `labels` as if it had none. Raises DataError.
+
+    A row whose label is missing is then an example like any other.
+    """
     file = TableFile(path)
     reader = file.rows()
     line, header = next(reader, (1, []))
-    labelled = task.label_column in header or split != "test"
+    labelled = labels and (task.label_column in header or split != "test")
     columns = _columns(f"{file.name}:{line}", header, task, labelled=labelled)
     rows = [(line, [cells[i] for i in columns] if cells else []) for line, cells in reader]
     return build_split(task, split, rows, source=file.name, source_sha256=file.sha256, labelled=labelled)

@@ -121,13 +121,13 @@ def download_encoder(name: str) -> Downloaded:
     return Downloaded(folder, folder.name, expected)
 
 
-def download_split(task: Task, split: str) -> Split:
+def download_split(task: Task, split: str, *, labels: bool = True) -> Split:
     """Return one split of the data set that `task.hub` names, read strictly as the course's files are.
 
     Keys of `task.hub`: `repo`; `files`, split to path (.parquet or .jsonl); `sentences`, the columns in the
     order of the task's own; `label`, a column; `revision`, a commit (else the default branch). A row's id is
-    its column `id` or `idx`, or else its number. A test split whose labels are all -1 or missing is
-    unlabelled. Raises DataError, one line, within a minute where the endpoint does not answer.
+    its column `id` or `idx`, or else its number. A test split whose labels are all -1 or missing is unlabelled, as
+    any split is without `labels`. Raises DataError, one line, within a minute where the endpoint does not answer.
     """
     where = task.hub or {}
     file = where.get("files", {}).get(split)
@@ -141,8 +141,9 @@ def download_split(task: Task, split: str) -> Split:
     except _HubError as error:
         raise DataError(f"task {task.name!r}, {split} split: {error}") from error
     source = f"{where['repo']}@{folder.name[:12]}/{file}"
-    rows = _read(folder / file, columns, optional=where["label"] if split == "test" else None)
-    labelled = split != "test" or any(cells[-1] not in UNLABELLED for _, cells in rows)
+    optional = where["label"] if split == "test" or not labels else None
+    rows = _read(folder / file, columns, optional=optional)
+    labelled = labels and (split != "test" or any(cells[-1] not in UNLABELLED for _, cells in rows))
     return build_split(task, split, rows, source=source, source_sha256=sha256_of(folder / file), labelled=labelled)
 
 

@@ -188,8 +188,8 @@ def _finish(request: ConfirmRequest, found: Confirmation, projection: Projection
     trials, trouble, more = found.trials(), None, list[str]()
     try:
         more.append(publish_confirmation(found.search, found.plan, projection, result, trials))
-        _, board = publish(found.search, request.tracking_uri)
-        more += show_confirmation.test_lines(board["test"])
+        published = publish(found.search, request.tracking_uri)
+        more += show_confirmation.test_lines(published.board["test"])
     except SweepError:
         raise
     except Exception as error:  # noqa: BLE001  (whatever MLflow raises)

@@ -33,15 +33,16 @@ def _export(model: str, folder: Path, runs: Path, tracking_uri: str | None, enco
     from model.export import export_model
     from model.files import size_text
     from orchestrator.errors import SweepError
-    from orchestrator.stored import encoder_for, fetch
+    from orchestrator.stored import encoder_for, fetch, named
 
     if folder.exists():
         raise SweepError(f"{folder}: exists already; name a folder that does not")
     with tempfile.TemporaryDirectory() as temporary:
-        checkpoint = open_checkpoint(fetch(model, runs, tracking_uri, Path(temporary)))
+        name = named(model, runs, tracking_uri)
+        checkpoint = open_checkpoint(fetch(name, runs, tracking_uri, Path(temporary)))
         export_model(checkpoint, encoder_for(checkpoint, encoder, runs), folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    print(f"{folder}  {size_text(size)}; transformers: BertModel.from_pretrained({str(folder)!r})")
+    print(f"{folder}  {name}, {size_text(size)}; transformers: BertModel.from_pretrained({str(folder)!r})")
 
 
 if __name__ == "__main__":

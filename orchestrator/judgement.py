@@ -5,6 +5,7 @@ The statistics are evidence/'s; here trials become configs and predictions becom
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from orchestrator.sharing import Pair, sharing_pairs
 
 EXAMPLES = ["id", "label"]
 """Columns that say what was predicted."""
+MOST_PROBLEMS = 5
+"""So many are told one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +42,18 @@ class Judgement:
     seed_sd: float | None = None
     """Standard deviation between seeds of one config, pooled; None where no config was repeated."""
     tied_with_best: frozenset[Hashable] = frozenset()
-    """Configs that the best one is not better than, itself among them."""
+    """Configs that the best one is not better than, itself among them; none where the best has no entry."""
     transfer: Sequence[Mapping[str, Any]] = ()
     """Of each task that a config trains alone: its scores alone and shared, with what sharing does to it."""
     importances: Sequence[Mapping[str, Any]] = ()
     """Of each parameter that varies: how much it moves the score, and noise alone; the largest effect first."""
     problems: Sequence[str] = ()
     """Why configs are without an entry."""
+
+    def notes(self) -> list[str]:
+        """Return the problems for a person: the first one by one, the others counted."""
+        more = len(self.problems) - MOST_PROBLEMS
+        return [*self.problems[:MOST_PROBLEMS], *([f"no verdict on {more} more trials"] if more > 0 else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +94,9 @@ class Judge:
         if scored.keys:
             found = configs(scored.scores, scored.keys)
             judged = replace(_judged(found, baseline), importances=self._importances(groups, found))
+            best = max((g for g in groups if g.comparable and g.completed), key=lambda group: mean(group.scores))
+            if best.key not in found.keys:
+                judged = replace(judged, tied_with_best=frozenset())
         return replace(judged, transfer=self._transfer(groups), problems=wrong)
 
     def scored(self, groups: Sequence[Group]) -> Scored:
@@ -142,12 +153,15 @@ class Judge:
             return
         found = {task: table.filter(pc.field("task") == task) for task in tasks}
         examples = {task: part.select(EXAMPLES) for task, part in found.items()}
-        if all(len(part) and part.equals(self._examples.get(task, part)) for task, part in examples.items()):
+        wrong = _unusable(found)
+        if wrong is None and not all(part.equals(self._examples.get(task, part)) for task, part in examples.items()):
+            wrong = "it was scored on other examples than the first"
+        if wrong is None:
             self._examples = examples | self._examples
             self._predictions[number] = {task: part["prediction"].to_numpy() for task, part in found.items()}
             self._problems.pop(number, None)
         else:
-            self._problems[number] = f"no verdict on trial {number:04d}: it was scored on other examples than the first"
+            self._problems[number] = f"no verdict on trial {number:04d}: {wrong}"
 
     def _answers(self, task: Task, numbers: Sequence[int]) -> Answers:
         return Answers(
@@ -155,6 +169,17 @@ class Judge:
             labels_N=self._examples[task.name]["label"].to_numpy(),
             predictions_NT=np.column_stack([self._predictions[number][task.name] for number in numbers]),
         )
+
+
+def _unusable(found: Mapping[str, pa.Table]) -> str | None:
+    """Return what is wrong with a trial's tables whatever the others hold: a task without examples, no numbers."""
+    if missing := [task for task, part in found.items() if not len(part)]:
+        return f"its predictions have no example of {', '.join(missing)}"
+    for column in ("label", "prediction"):
+        values = np.concatenate([part[column].to_numpy() for part in found.values()])
+        if bad := np.count_nonzero(~np.isfinite(values)):
+            return f"{bad} of its {len(values)} {column}s are no numbers"
+    return None
 
 
 def _judged(found: Configs, baseline: Hashable | None) -> Judgement:

@@ -1,6 +1,8 @@
 """The leaderboard: the trials of a sweep by rank, as plain values."""
 
 import json
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from orchestrator.trial_files import history, read_verdict
 if TYPE_CHECKING:
     from orchestrator.judgement import Judgement
 
+log = logging.getLogger(__name__)
 RANKED = ("completed", "pruned")
 """States of trials that have a score to show."""
 JUDGED = (
@@ -59,7 +62,7 @@ def read_trials(study: TrialStudy, paths: SweepPaths, known: dict[int, TrialReco
             continue
         folder = paths.trial(number)
         verdict = (read_verdict(folder) if number in ended else None) or {}
-        entries = verdict.get("history") or history(folder)
+        entries = [entry for entry in verdict.get("history") or history(folder) if _is_number(entry, number)]
         best = max(entries, key=lambda entry: entry["dev_score"], default=None)
         records.append(
             TrialRecord(
@@ -76,6 +79,14 @@ def read_trials(study: TrialStudy, paths: SweepPaths, known: dict[int, TrialReco
         if number in ended:
             known[number] = records[-1]
     return records
+
+
+def _is_number(entry: Mapping[str, Any], trial: int) -> bool:
+    """Return whether an epoch's scores are numbers: what is not never enters, whatever was written there."""
+    scores = (entry["dev_score"], *entry["scores"].values())
+    if wrong := [score for score in scores if not math.isfinite(score)]:
+        log.warning("trial %04d: epoch %s has a score of %s; it is left out", trial, entry["epoch"], wrong[0])
+    return not wrong
 
 
 @dataclass(frozen=True)
@@ -244,7 +255,9 @@ def _row(
         },
         "own_best": own_best(group),
         **{name: judged.get(name) for name in JUDGED},
-        "tied_with_best": group.key in judgement.tied_with_best if judgement and "ci_low" in judged else None,
+        "tied_with_best": group.key in judgement.tied_with_best
+        if judgement and judgement.tied_with_best and "ci_low" in judged
+        else None,
         "seed_mean": best if several else None,
         "seed_sd": stdev(group.scores) if several else None,
         "train_seconds": round(mean(_seconds(trial) for trial in whole), 2),

@@ -44,6 +44,8 @@ import sqlalchemy  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.artifacts import download_artifacts  # noqa: E402
 from mlflow.entities import Experiment  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode  # noqa: E402
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -157,6 +159,43 @@ def require_tracking(uri: str | None, out: Path, name: str | None = None) -> str
     if file is None or file.exists():
         require_store(uri, name)
     return uri
+
+
+PREFERRED = ("champion", "best-dev")
+"""The aliases that a name alone stands for: the first that the model has."""
+
+
+def named_model(name: str, uri: str) -> str:
+    """Return NAME@ALIAS for a registered model's NAME alone, and NAME@ALIAS or NAME/VERSION as they are.
+
+    Raises SweepError where the model has no such alias, and UnreachableError where MLflow does not answer.
+    """
+    base, at, alias = name.partition("@")
+    require_store(uri)
+    if "/" in name:
+        return name
+    aliases = _aliases(base, uri)
+    if aliases is None:  # which are there, fetching says
+        return name
+    found = next((known for known in (PREFERRED if not at else (alias,)) if known in aliases), None)
+    if found is not None:
+        return f"{base}@{found}"
+    has = f"it has {' and '.join(aliases)}" if aliases else "it has none"
+    advice = ""
+    if alias == PREFERRED[0]:
+        advice = f"; a champion is given by confirmation: python -m orchestrator.confirm {base}"
+    missing = f"alias {alias!r}" if at else f"alias {' or '.join(PREFERRED)}"
+    raise SweepError(f"model {base!r} in MLflow at {redacted(uri)} has no {missing}; {has}{advice}")
+
+
+def _aliases(model: str, uri: str) -> list[str] | None:
+    """Return a registered model's aliases; None where there is no such model."""
+    try:
+        return sorted(connect(uri).get_registered_model(model).aliases)
+    except MlflowException as error:
+        if error.error_code in {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}:
+            return None
+        raise
 
 
 def fetch_model(name: str, uri: str, target: Path) -> Path:

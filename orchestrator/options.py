@@ -13,7 +13,7 @@ import typer
 from orchestrator.errors import BAD_INPUT, FAILED, SweepError, is_unusable, unforeseen, unusable_line
 from orchestrator.guards import guard_logs, guarded_output
 
-STORED_MODEL = "NAME@ALIAS or NAME/VERSION in MLflow, or a checkpoint's folder."
+STORED_MODEL = "NAME in MLflow (its champion, else its best-dev), NAME@ALIAS, NAME/VERSION, or a checkpoint's folder."
 
 
 class ProfileChoice(StrEnum):

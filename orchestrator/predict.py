@@ -1,17 +1,24 @@
-"""`python -m orchestrator.predict --model exp4@best-dev --data DIR --out DIR`: a stored model's predictions.
+"""`python -m orchestrator.predict --model exp4 --data DIR --out DIR`, or `--text "..."`: what a stored model says.
 
-Fetches the checkpoint from MLflow (or takes its folder), checks every file, scores the dev set again and
-writes the course's prediction files. Test labels are not read: the test set is opened by confirmation alone.
+Fetches the checkpoint from MLflow (or takes its folder), checks every file, and writes the course's prediction files
+and scores the dev set again, or answers to the texts given. Test labels are not read: the test set is opened by
+confirmation alone.
 """
 
+import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.options import STORED_MODEL, Debug, EncoderPlace, Runs, TrackingUri, one_line_errors
+
+if TYPE_CHECKING:
+    from model.checkpoint import Checkpoint
+    from model.encoder_files import EncoderSource
+    from orchestrator.answering import Asked
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -22,64 +29,85 @@ def predict(
     data: Annotated[
         str | None, typer.Option(help="Folder of the course's files, or 'hub'; the bundled sample.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the prediction files go.")] = Path("predictions"),
+    out: Annotated[Path | None, typer.Option(help="Where the prediction files go; predictions/ by default.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="A text to answer to; given twice, a pair.")] = None,
+    texts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A text a line, or a pair with a tab between; - reads them.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     runs: Runs = Path("runs"),
     tracking_uri: TrackingUri = None,
     encoder: EncoderPlace = None,
     debug: Debug = False,
 ) -> None:
-    """Write a model's predictions for the dev and test files, and its dev score beside the recorded one."""
-    from orchestrator.stored import fetch
+    """Write a model's predictions for the dev and test files, and its dev score beside the recorded one.
 
+    With --text or --texts, answer to these instead: a class with its probabilities, yes or no, a value in its range.
+    Exit codes: 0 done; 2 bad input; 4 MLflow does not answer.
+    """
     with one_line_errors(debug=debug, mendable=(ValueError, OSError)), tempfile.TemporaryDirectory() as temporary:
-        _predict(fetch(model, runs, tracking_uri, Path(temporary)), data, out, encoder, runs)
+        from orchestrator.errors import SweepError
+        from orchestrator.stored import fetch, named, require_files, tasks_of
+        from orchestrator.texts import answering, given
+
+        asked = given(text or [], texts)
+        if asked and (data is not None or out is not None):
+            raise SweepError("--text and --texts are answered here; leave out --data and --out, which are for files")
+        name = named(model, runs, tracking_uri)
+        folder = fetch(name, runs, tracking_uri, Path(temporary))
+        tasks = tasks_of(folder)
+        if asked:
+            fitting = answering(asked, tasks, f"model {name}")
+            _answer(_opened(folder, encoder, runs), name, fitting, as_json=as_json)
+        else:
+            require_files(data, tasks, f"model {name}")
+            _write(_opened(folder, encoder, runs), name, data, out or Path("predictions"), as_json=as_json)
 
 
-def _predict(folder: Path, data: str | None, out: Path, encoder: str | None, runs: Path) -> None:
+def _opened(folder: Path, encoder: str | None, runs: Path) -> "tuple[Checkpoint, EncoderSource]":
+    """Return the checkpoint, checked, and its encoder; from here on torch computes as it did in training."""
     import torch
 
-    from model.checkpoint import load_model, open_checkpoint
-    from model.data import SAMPLE, Split, load_split
-    from model.evaluation import Examples
-    from model.predictions import prediction_path, write_predictions
-    from model.table_file import DataError
-    from model.training import tokenized
+    from model.checkpoint import open_checkpoint
     from orchestrator.stored import encoder_for
 
     checkpoint = open_checkpoint(folder)
-    manifest = checkpoint.manifest
-    torch.set_num_threads(manifest["threads"])
-    source = encoder_for(checkpoint, encoder, runs)
-    model = load_model(checkpoint, source)
-    place = data or str(SAMPLE)
-    tokenizer = source.tokenizer()
+    torch.set_num_threads(checkpoint.manifest["threads"])
+    return checkpoint, encoder_for(checkpoint, encoder, runs)
 
-    def examples(split: Split) -> Examples:
-        return tokenized(split, checkpoint.config, tokenizer, source.tokenizer_sha256)
 
-    dev = {task.name: load_split(place, task, "dev") for task in checkpoint.tasks}
-    capped = {name: split.capped(manifest["max_dev_examples"]) for name, split in dev.items()}
-    evaluation = model.evaluate(checkpoint.tasks, {name: examples(split) for name, split in capped.items()})
-    for task in checkpoint.tasks:
-        splits = [dev[task.name]]
-        try:
-            splits.append(load_split(place, task, "test"))
-        except DataError as error:
-            print(f"no test predictions for {task.name}: {error}", file=sys.stderr)
-        for split in splits:
-            path = prediction_path(out, task, split.name)
-            write_predictions(path, task, split.ids, model.predict(task, examples(split)))
-            print(f"{path}  {len(split):,} predictions")
-    scores = ", ".join(f"{name} {score!r}" for name, score in evaluation.scores.items())
-    parts = ", ".join(f"{len(split):,} of {len(dev[name]):,}" for name, split in capped.items())
-    cut = any(len(split) < len(dev[name]) for name, split in capped.items())
-    print(f"dev score {evaluation.overall!r} ({scores})" + (f" on {parts} examples, as in the sweep" if cut else ""))
-    same_data = {name: split.content_hash() for name, split in dev.items()} == manifest["dev_content"]
-    if same_data:
-        verdict = "equal" if evaluation.overall == manifest["dev_score"] else "NOT equal"
-        print(f"recorded  {manifest['dev_score']!r}, at epoch {manifest['epoch']}: {verdict}")
+def _answer(opened: "tuple[Checkpoint, EncoderSource]", name: str, asked: "Asked", *, as_json: bool) -> None:
+    from orchestrator.answering import answers, cut, table
+    from orchestrator.console import console, say
+
+    checkpoint, source = opened
+    found = answers(checkpoint, source, asked)
+    for line in cut(found, checkpoint.config.max_tokens):
+        say(f"note: {line}", to=sys.stderr)
+    if as_json:
+        say(json.dumps({"model": name, "answers": found}, allow_nan=False))
     else:
-        print(f"recorded  {manifest['dev_score']!r}, on other dev data")
+        say(f"model {name}")
+        console().print(table(found, checkpoint.tasks))
+
+
+def _write(
+    opened: "tuple[Checkpoint, EncoderSource]", name: str, data: str | None, out: Path, *, as_json: bool
+) -> None:
+    from model.encoder_files import MINILM_SHA256
+    from orchestrator.console import say
+    from orchestrator.prediction_files import write_files
+    from orchestrator.show import MINILM_NOTE
+
+    checkpoint, source = opened
+    written = write_files(checkpoint, source, data, out)
+    minilm = [MINILM_NOTE] if source.weights_sha256 == MINILM_SHA256 else []
+    for line in (*written.without_test, *minilm):
+        say(f"note: {line}", to=sys.stderr)
+    if as_json:
+        say(json.dumps({"model": name, **written.to_dict()}, allow_nan=False))
+    else:
+        say("\n".join([f"model {name}", *written.lines()]))
 
 
 if __name__ == "__main__":

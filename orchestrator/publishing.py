@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import show
@@ -14,8 +15,18 @@ from orchestrator.report_page import draw_report
 from orchestrator.tracking import Projection
 
 
-def publish(sweep: IdleSweep, tracking_uri: str | None) -> tuple[Projection, Mapping[str, Any]]:
-    """Bring MLflow up to date with a sweep and write its leaderboard where it has ended; return both."""
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What was published."""
+
+    projection: Projection
+    board: Mapping[str, Any]
+    notes: list[str]
+    """What a person should know of it."""
+
+
+def publish(sweep: IdleSweep, tracking_uri: str | None) -> Published:
+    """Bring MLflow up to date with a sweep, and write its leaderboard where it has ended."""
     projection = Projection(sweep.plan, sweep.paths, tracking_uri)
     trials = read_trials(sweep.study, sweep.paths)
     projection.sync(trials)
@@ -26,7 +37,7 @@ def publish(sweep: IdleSweep, tracking_uri: str | None) -> tuple[Projection, Map
         majority = show.majority_score(sweep.plan)
         draw(sweep.paths, board, majority, projection.link)
         projection.finish(board, show.verdict(board, majority))
-    return projection, board
+    return Published(projection=projection, board=board, notes=judgement.notes())
 
 
 def draw(paths: SweepPaths, board: Mapping[str, Any], majority: float | None, link: str) -> None:

@@ -33,11 +33,13 @@ def _rebuild(name: str, out: Path, tracking_uri: str | None) -> None:
 
     advice = "rebuild it when that one ends: a running sweep keeps MLflow up to date itself"
     with idle_sweep(name, out, tracking_uri, advice) as sweep:
-        projection, board = publish(sweep, tracking_uri)
+        published = publish(sweep, tracking_uri)
         confirmed = published_again(sweep, tracking_uri)
     also = f", and {confirmed} of its confirmation" if confirmed else ""
-    print(f"{len(board['trials'])} trials of {name} are in MLflow{also}")
-    print(show.place(sweep.paths, projection.link, tracking_uri))
+    print(f"{len(published.board['trials'])} trials of {name} are in MLflow{also}")
+    for note in published.notes:
+        print(f"note  {note}")
+    print(show.place(sweep.paths, published.projection.link, tracking_uri))
     if tracking_uri is not None:
         print("that is its store from now on: name it to other commands too")
 

@@ -175,6 +175,8 @@ def _finish(command: Command, sweep: OpenSweep) -> int:
     if open_trials <= 0:
         draw(paths, board, majority, projection.link)
     show.final(console, plan, paths, board, majority, where)
+    for note in judgement.notes():
+        console.print(f"note  {note}", soft_wrap=True)
     if open_trials > 0:
         console.print(f"{open_trials} of {plan.trials} trials are still to run; the same command runs them")
         return errors.DONE if request.local else errors.FAILED

@@ -259,6 +259,8 @@ def _tied(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[s
 
 def _seed_noise(board: Mapping[str, Any]) -> str:
     """Say what is known of the noise of seeds."""
+    if board["seed_sd"] is None and board["seeds"] > 1:
+        return "What another seed would change is not known: no config has two seeds' predictions."
     if board["seed_sd"] is None:
         return "One seed each: what another seed would change is not known, and no verdict is more than tentative."
     return (

@@ -20,14 +20,14 @@ import pytest
 from model.checkpoint import PREDICTIONS
 from model.files import write_json, write_manifest
 from orchestrator.inspection import Options, inspect
-from orchestrator.leaderboard import TrialRecord
+from orchestrator.leaderboard import TrialRecord, leaderboard, write_leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import draft
 from orchestrator.resources import Machine, Node
 from orchestrator.spec import load_sweep
 from orchestrator.tracking import Projection
-from orchestrator.view import VIEW_TAG, fallback_url
-from scripts.screenshot_leaderboard import CHROMIUM, ROWS, leaderboard_page
+from orchestrator.view import VIEW_KEY, VIEW_TAG, fallback_url
+from scripts.pictures import CHROMIUM, ROWS, leaderboard_page, run_url, sweep_run
 from tests.predicted import answers, table
 
 pytestmark = pytest.mark.slow
@@ -43,6 +43,7 @@ WIDE_PX = 2600  # columns outside the window are not in the page at all
 
 # By trial number, so that neither the trials' order nor the order of their names is the leaderboard's.
 BEST_BY_TRIAL = (0.7012, 0.7191, 0.65, 0.708, 0.6902, 0.7134, 0.6981)
+VERDICT = ("Trial 0001 has the best dev score.", "It is 0.0179 above the baseline: tied.", "One seed each.")
 BEST_FIRST = sorted(range(7), key=BEST_BY_TRIAL.__getitem__, reverse=True)
 
 
@@ -61,7 +62,11 @@ def write_sweep(out, encoder, data):
     write_json(paths.plan, plan.to_dict())
     write_json(paths.data_report, {})
     projection = Projection(plan, paths, None)
-    projection.sync([ended_trial(plan, paths, number, best) for number, best in enumerate(BEST_BY_TRIAL)])
+    trials = [ended_trial(plan, paths, number, best) for number, best in enumerate(BEST_BY_TRIAL)]
+    projection.sync(trials)
+    board = leaderboard(plan, paths, trials)
+    write_leaderboard(paths, board)
+    projection.finish(board, "\n".join(VERDICT))
     experiment = MlflowClient(projection.uri).get_experiment_by_name(plan.name)
     return experiment.experiment_id, json.loads(json.loads(experiment.tags[VIEW_TAG])["state"])
 
@@ -101,9 +106,14 @@ def await_line(process, printed, start):
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory, tiny_encoder, tiny_data):
+def out(tmp_path_factory):
+    """Return the folder that the sweep is written to."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def board(out, tiny_encoder, tiny_data):
     """Serve a sweep of seven trials; give the interface's address, experiment, view and the printed lines."""
-    out = tmp_path_factory.mktemp("runs")
     experiment, view = write_sweep(out, tiny_encoder, tiny_data)
     port = free_port()
     command = [sys.executable, "-m", "orchestrator.serve", "--out", str(out), "--port", str(port)]
@@ -143,6 +153,34 @@ def cells(page, key):
     return [text.splitlines()[-1] for _, text in sorted(found)]  # a run's colour stands above its name
 
 
+def columns(page):
+    """Return each column's key and width, from left to right, without that of the boxes to tick."""
+    headers = page.locator(".ag-header-cell").evaluate_all(
+        "headers => headers.map(h => [Number(h.getAttribute('aria-colindex')),"
+        " h.getAttribute('col-id'), h.offsetWidth])"
+    )
+    _boxes, *shown = [(key, width_px) for _, key, width_px in sorted(headers)]
+    return shown
+
+
+def opened_view(page, board, out, name, state):
+    """Save another view of the experiment and open it as one who has never seen the first; return the page."""
+    from mlflow import MlflowClient
+
+    from orchestrator.paths import tracking_uri
+
+    _, experiment, _, lines = board
+    client = MlflowClient(tracking_uri(out))
+    envelope = json.loads(client.get_experiment(experiment).tags[VIEW_TAG]) | {"state": json.dumps(state)}
+    client.set_experiment_tag(experiment, VIEW_TAG.removesuffix(VIEW_KEY) + name, json.dumps(envelope))
+    (line,) = [line for line in lines if line.startswith("exp4 ")]
+    tab = page.context.new_page()
+    tab.add_init_script("localStorage.clear()")
+    tab.goto(line.split()[-1].removesuffix(VIEW_KEY) + name)
+    tab.locator(ROWS).nth(6).wait_for()
+    return tab
+
+
 def test_the_link_shows_exactly_the_trials_with_the_best_first(page):
     """The seven trials stand there by their best score; the sweep's own run does not."""
     assert page.locator(ROWS).count() == 7
@@ -154,12 +192,7 @@ def test_the_link_shows_exactly_the_trials_with_the_best_first(page):
 def test_the_columns_stand_in_the_views_order_and_widths(board, page):
     """From left to right stand rank, scores and the params that vary, as wide as the view says."""
     _, _, view, _ = board
-    headers = page.locator(".ag-header-cell").evaluate_all(
-        "headers => headers.map(h => [Number(h.getAttribute('aria-colindex')),"
-        " h.getAttribute('col-id'), h.offsetWidth])"
-    )
-
-    _boxes, *shown = [(key, width_px) for _, key, width_px in sorted(headers)]
+    shown = columns(page)
 
     assert [key for key, _ in shown] == view["columnOrder"]
     assert dict(shown) == {key: view["columnWidths"][key] for key in view["columnOrder"]}
@@ -169,6 +202,62 @@ def test_the_columns_stand_in_the_views_order_and_widths(board, page):
         *(f"params.`heads.{name}`" for name in ("common_layers", "task_layers")),
         *(f"metrics.`{name}`" for name in ("expected", "p_beats_baseline", "sentiment", "paraphrase", "similarity")),
     ]
+
+
+def test_the_columns_are_the_views_own(board, page, out):
+    """Another view of the same runs shows other columns in another order: none of them is MLflow's own choice."""
+    _, _, view, _ = board
+    chosen = [f"metrics.`{name}`" for name in ("similarity", "gap", "best")]
+    first, second, *_, last = view["columnOrder"]
+    changed = view | {"selectedColumns": chosen, "columnOrder": [first, second, *chosen, last], "orderByAsc": True}
+
+    tab = opened_view(page, board, out, "others", changed)
+
+    assert [key for key, _ in columns(tab)] == [first, second, *chosen, last]
+    assert cells(tab, "attributes.`Run Name`") == [f"{trial:04d}" for trial in BEST_FIRST[::-1]]
+
+
+@pytest.mark.parametrize("renamed", ["selectedColumns", "columnOrder", "orderByKey"])
+def test_a_view_in_another_format_is_not_shown_as_ours(board, page, out, renamed):
+    """Were a release of MLflow to call a part of a view otherwise, the tests above would fail: it is so here."""
+    _, _, view, _ = board
+    changed = {f"{key}Renamed" if key == renamed else key: value for key, value in view.items()}
+
+    tab = opened_view(page, board, out, f"without-{renamed}", changed)
+
+    shown = [key for key, _ in columns(tab)], cells(tab, "attributes.`Run Name`")
+    assert shown != (view["columnOrder"], [f"{trial:04d}" for trial in BEST_FIRST])
+
+
+def test_the_sweeps_own_run_shows_the_verdicts_first_three_lines(board, page):
+    """Whoever opens it reads who won, by how much and what that is worth without a click."""
+    ui_base, experiment, *_ = board
+    tab = page.context.new_page()
+    tab.set_viewport_size({"width": 1600, "height": 900})
+    tab.goto(run_url(ui_base, sweep_run(ui_base, experiment)))
+    for line in VERDICT:
+        place = tab.get_by_text(line).first
+        place.wait_for()
+        box = place.bounding_box()
+        assert box["height"] > 0
+        assert box["y"] + box["height"] < 900
+
+
+@pytest.mark.usefixtures("board")
+def test_pictures_are_taken_of_board_run_model_and_report(out, tmp_path):
+    """Four PNGs of the browser's own width, from the folder that the sweep wrote to."""
+    (out / "exp4" / "report.html").write_text("<h1>A report</h1>", encoding="utf-8")
+    line = [sys.executable, "scripts/pictures.py", str(out), str(tmp_path)]
+
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    taken = [Path(path) for path in done.stdout.splitlines()]
+    assert [path.name for path in taken] == ["leaderboard.png", "run.png", "model.png", "report.png"]
+    for path in taken:
+        head = path.read_bytes()[:24]
+        assert head[1:4] == b"PNG"
+        assert int.from_bytes(head[16:20], "big") == 1600
 
 
 def test_nothing_stands_in_front_of_the_table(page):

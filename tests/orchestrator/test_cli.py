@@ -12,19 +12,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from safetensors.torch import save_file
-from typer.testing import CliRunner
 
 from model.encoder import Encoder
 from model.encoder_config import parse_encoder_config
-from orchestrator import predict, serve, sweep
+from orchestrator import serve, sweep
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import settle
-from orchestrator.trial import Execution, run_trial
+from tests.commands import ROOT, invoke, one_error, run
 from tests.environment import own_environment
 
-EXECUTION = Execution(10**9, report_s=3600)
-
-ROOT = Path(__file__).parents[2]
 HELP_TIMEOUT_S = 0.5
 """What --help may take: a promise of the project."""
 HEAVY = {
@@ -78,34 +74,6 @@ def command(tiny_encoder, tiny_data, tmp_path):
         return [*map(str, ("--encoder", tiny_encoder, "--data", tiny_data, "--out", out, *given))]
 
     return arguments
-
-
-def invoke(app, *arguments):
-    """Run a command in this process."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def run(module, *arguments, timeout_s=120):
-    """Run a command as a process of its own, as a person does."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-
-
-def one_error(result, code=2):
-    """Return the only error line of a command that ended with this code, without a traceback or output."""
-    found = result.returncode if isinstance(result, subprocess.CompletedProcess) else result.exit_code
-    assert (found, result.stdout) == (code, ""), result.stderr
-    assert "Traceback" not in result.stderr
-    lines = [line for line in result.stderr.splitlines() if not line.startswith(" ")]
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    return lines[0].removeprefix("error: ")
 
 
 # --- help ---
@@ -516,65 +484,6 @@ def test_a_sweep_that_runs_elsewhere_is_refused_with_who_runs_it(space, command,
     error = one_error(result, code=5)
     assert error.startswith("sweep 'given' is running already on elsewhere, pid 77, since 2030-01-02 03:04:05;")
     assert not paths.root.exists()
-
-
-# --- predict ---
-
-
-@pytest.fixture(scope="module")
-def trained(tiny_plan, tiny_config, tmp_path_factory):
-    """Return a trial's best-dev checkpoint, and its dev score."""
-    paths = SweepPaths(tmp_path_factory.mktemp("trained"), "tiny")
-    paths.trial(0).new_attempt()
-    *_, last = run_trial(tiny_plan(tiny_config), paths, 0, tiny_config, 1, EXECUTION)
-    return paths.trial(0).root / last["best"]["checkpoint"], last["best"]["dev_score"]
-
-
-def test_a_stored_model_predicts_and_scores_as_it_did(trained, tiny_data, tmp_path):
-    """The prediction files are there in the course's format, and the dev score is equal to the last bit."""
-    folder, score = trained
-
-    result = invoke(predict.app, "--model", folder, "--data", tiny_data, "--out", tmp_path / "predictions")
-
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert f"dev score {score!r}" in result.stdout
-    assert f"recorded  {score!r}" in result.stdout
-    assert result.stdout.endswith(": equal\n")
-    written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "predictions").iterdir()}
-    assert len(written) == 6
-    assert all(len(text.splitlines()) == 25 for text in written.values())
-
-
-def test_other_dev_data_are_said_to_be_others(trained, own_data, tmp_path):
-    """A score on changed data is not set against the recorded one."""
-    spoil(own_data / "sts-dev.csv", b"\t5.0\n", b"\t4.0\n")
-
-    result = invoke(predict.app, "--model", trained[0], "--data", own_data, "--out", tmp_path / "predictions")
-
-    assert result.exit_code == 0
-    assert result.stdout.endswith("on other dev data\n")
-
-
-def test_a_damaged_model_predicts_nothing(trained, tiny_data, tmp_path):
-    """Exit code 2, the file that was changed, and no prediction."""
-    folder = Path(shutil.copytree(trained[0], tmp_path / "damaged"))
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
-
-    result = invoke(predict.app, "--model", folder, "--data", tiny_data, "--out", tmp_path / "predictions")
-
-    assert "the file was changed" in one_error(result)
-    assert not (tmp_path / "predictions").exists()
-
-
-@pytest.mark.slow
-def test_a_missing_model_is_one_line(tmp_path):
-    """Exit code 2; where was looked, and which option says where else to."""
-    result = run("orchestrator.predict", "--model", "exp4@best-dev", "--runs", tmp_path, "--out", tmp_path / "out")
-
-    error = one_error(result)
-    assert error == f"model 'exp4@best-dev': no such folder, and no MLflow store at {tmp_path}/mlflow.db; see --runs"
-    assert list(tmp_path.iterdir()) == []
 
 
 # --- serve ---

@@ -302,3 +302,20 @@ def test_a_completed_trial_whose_folder_is_gone_is_still_told(tiny_config, bare_
     board = leaderboard(plan, paths, read_trials(study, paths))
 
     assert board["rows"][0]["state"] == "completed"
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_an_epoch_whose_score_is_no_number_is_left_out_of_a_trial(tiny_config, bare_plan, paths, caplog, score):
+    """Whatever wrote it into a state: the trial is told by its other epochs, and a line says so."""
+    plan = bare_plan([tiny_config])
+    study = TrialStudy(paths.study_uri, plan, None)
+    study.next_proposal()
+    state = paths.trial(0).root / "attempt-1" / "state-0002"
+    state.mkdir(parents=True)
+    history = [entry(1, 0.5), entry(2, 0.6) | {"dev_score": score}]
+    (state / "manifest.json").write_text(json.dumps({"history": history}), encoding="utf-8")
+
+    (trial,) = read_trials(study, paths)
+
+    assert ([e["epoch"] for e in trial.history], trial.best["dev_score"]) == ([1], 0.5)
+    assert f"trial 0000: epoch 2 has a score of {score}; it is left out" in caplog.text
