@@ -10,8 +10,8 @@ from orchestrator.hold import hold
 from orchestrator.lease import leased
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, read_plan
+from orchestrator.store import require_same_store
 from orchestrator.study import TrialStudy
-from orchestrator.tracking import require_same_store
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def publish(sweep: IdleSweep, tracking_uri: str | None) -> Published:
         write_leaderboard(sweep.paths, board)
         majority = show.majority_score(sweep.plan)
         draw(sweep.paths, board, majority, projection.link)
-        projection.finish(board, show.verdict(board, majority))
+        projection.finish(board, majority)
     return Published(projection=projection, board=board, notes=judgement.notes())
 
 

@@ -63,8 +63,8 @@ def earlier(examined: Examined) -> list[str]:
     if drafted is None or machine is None or request.new or not request.out_is_known or not paths.plan.exists():
         return []
     from orchestrator.plan import settled
+    from orchestrator.store import require_same_store
     from orchestrator.study import require_sound
-    from orchestrator.tracking import require_same_store
 
     plan = settled(paths.plan, drafted.plan)
     require_same_store(paths, request.tracking_uri)

@@ -33,8 +33,9 @@ from orchestrator.resources import Machine
 from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
 from orchestrator.spec import LoadedSweep
+from orchestrator.store import require_same_store
 from orchestrator.study import TrialStudy
-from orchestrator.tracking import Projection, require_same_store
+from orchestrator.tracking import Projection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +183,7 @@ def _finish(command: Command, sweep: OpenSweep) -> int:
         return errors.DONE if request.local else errors.FAILED
     if request.as_json:
         say(json.dumps({"event": "finished", "leaderboard": str(paths.leaderboard), "mlflow": projection.link}))
-    trouble = trouble or attempt(lambda: projection.finish(board, show.verdict(board, majority)))
+    trouble = trouble or attempt(lambda: projection.finish(board, majority))
     trouble = trouble or attempt(lambda: projection.settle(trials))
     if trouble:
         say(f"error: MLflow is not up to date ({trouble}); the same command brings it up to date", to=sys.stderr)

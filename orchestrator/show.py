@@ -200,7 +200,7 @@ def verdict(board: Mapping[str, Any], majority: float | None) -> str:
         return "No trial completed."
     top = rows[0]
     base = next((row for row in rows if row["trial"] == board["baseline"]), None)
-    first = f"{_named(board, top)} has the best dev score, {top['best']:.4f}"
+    first = f"{named(board, top)} has the best dev score, {top['best']:.4f}"
     first += f"; answering with the majority always scores {majority:.4f}." if majority is not None else "."
     return "\n".join(
         [
@@ -215,7 +215,8 @@ def verdict(board: Mapping[str, Any], majority: float | None) -> str:
     )
 
 
-def _named(board: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+def named(board: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """Return a row's trial and what it varies, as a sentence begins."""
     config = flatten(row["config"])
     names = zip(titles(board["varies"], ()), board["varies"], strict=True)
     said = ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)
@@ -253,7 +254,7 @@ def _tied(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[s
         return []
     share = cheapest["train_seconds"] / top["train_seconds"]
     return [
-        f"Cheapest of those tied with it: {_named(board, cheapest)}, {cheapest['best']:.4f} in {share:.0%} of the time."
+        f"Cheapest of those tied with it: {named(board, cheapest)}, {cheapest['best']:.4f} in {share:.0%} of the time."
     ]
 
 

@@ -70,7 +70,7 @@ def sentences(varies: Sequence[str], result: Mapping[str, Any]) -> list[str]:
     base = next((row for row in result["rows"] if row["is_baseline"]), None)
     if base is None or base["mean"] is None:
         return ["The baseline completed on no fresh seed: nothing is confirmed."]
-    said = [_sentence(varies, row) for row in result["rows"] if not row["is_baseline"]]
+    said = [sentence(varies, row) for row in result["rows"] if not row["is_baseline"]]
     failed = [number for row in result["rows"] for number in row["failed"]]
     if failed:
         said.append(
@@ -83,7 +83,8 @@ def sentences(varies: Sequence[str], result: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
+def sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
+    """Return what fresh seeds say of one candidate."""
     config = flatten(row["config"])
     names = zip(titles(varies, ()), varies, strict=True)
     varied = ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)

@@ -4,9 +4,7 @@ Nothing is read back from it but what it already has: it can lag, be down for a 
 harm, and `sync` brings it up to date from wherever it stands. Runs are found by their tags, never doubled.
 """
 
-import json
 import math
-import socket
 import sys
 import threading
 import time
@@ -25,9 +23,10 @@ from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 
 from model.config import flatten
 from model.failpoints import reach
-from model.files import write_text
 from orchestrator import paths as places
+from orchestrator.description import description
 from orchestrator.errors import SweepError, UnreachableError
+from orchestrator.experiment import VERDICTS, find_experiment
 from orchestrator.judgement import Judge, Judgement
 from orchestrator.leaderboard import OTHER_TASKS, TrialRecord, groups, leaderboard
 from orchestrator.paths import SweepPaths
@@ -36,12 +35,14 @@ from orchestrator.progress import value_text
 from orchestrator.redaction import bare, redacted
 from orchestrator.registry import ModelRegistry
 from orchestrator.retention import kept_trials
-from orchestrator.view import DEFAULT_UI, ViewColumns, leaderboard_url, view_tag
+from orchestrator.store import note_store
+from orchestrator.view import DEFAULT_UI, leaderboard_url
 
 FETCH_INTERVAL_S = 1.0
 SUMMARY = (
     "rank", "best", "gap", "best_epoch", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "p",
-    "expected", "p_beats_baseline", "seed_mean", "seed_sd", "train_seconds", "trainable_params",
+    "expected", "p_beats_baseline", "seed_mean", "seed_sd", "confirm_mean", "confirm_sd", "confirm_seeds",
+    "train_seconds", "trainable_params",
 )  # fmt: skip
 """The leaderboard's columns that are metrics of a config's run, beside the tasks' scores."""
 METRICS_A_CALL = 1000
@@ -50,7 +51,6 @@ CLOSE_S = 20.0
 """Longer than MLflow takes for what is left to say; a server that does not answer is not waited for."""
 SETTLE_S = 3.0
 """What a server that stood still was sent meanwhile it does once it goes on, in whatever order."""
-OUTS_OWN = "OUT/mlflow.db"
 
 
 class Projection:
@@ -64,7 +64,7 @@ class Projection:
         self._plan, self._paths, self._keep = plan, paths, keep
         self.uri = uri or places.tracking_uri(paths.out)
         # A server has a place of its own; of a bare database MLflow would put them under the current folder.
-        self._artifacts = None if self.uri.startswith("http") else places.artifact_root(paths.out)
+        artifacts = None if self.uri.startswith("http") else places.artifact_root(paths.out)
         self._client = connect(self.uri)
         self._lock = threading.Lock()
         self._runs: dict[int, str] = {}
@@ -72,6 +72,7 @@ class Projection:
         self._logged_epochs: dict[int, int] = {}
         self._shown: dict[int, dict[str, float]] = {}
         self._summaries_due = 0.0
+        self._described_as = ""
         self.judge, self._judgement = Judge(plan, paths), Judgement()
         """The former has read the predictions of every trial that was synced."""
         self._ended: set[int] = set()
@@ -79,7 +80,7 @@ class Projection:
         """Whether a call has failed: it may take effect yet, long after its caller has gone on."""
         try:
             require_answer(self.uri)
-            self._experiment = self._find_experiment()
+            self._experiment = find_experiment(self._client, plan, paths, self.uri, artifacts)
             self.models = ModelRegistry(self._client, plan, paths, self._experiment, keep)
             self.refresh()
             self._describe_sweep()
@@ -152,6 +153,8 @@ class Projection:
         board = leaderboard(self._plan, self._paths, trials, self._runs, self._judgement)
         self._sync_summaries(board["rows"], all_due=all_due)
         if all_due:
+            if self._paths.stage == "search" and any(row["rank"] for row in board["rows"]):
+                self._describe_so_far(board)
             now = time.monotonic()
             self._summaries_due = now + 10 * (now - started)
         kept = kept_trials(board, self._keep, ())
@@ -162,10 +165,37 @@ class Projection:
             self.models.register_best(board["trials"], self._runs)
         self.models.release(board, self._runs)
 
-    def finish(self, board: Mapping[str, Any], verdict: str) -> None:
-        """Close the sweep's run with its leaderboard and a description in a few lines."""
+    def finish(self, board: Mapping[str, Any], majority: float | None) -> None:
+        """Close the sweep's run with its leaderboard and its description; `majority` scores who knows nothing."""
         with self._alone():
-            self._finish(board, verdict)
+            self._finish(board, majority)
+
+    def _describe_so_far(self, board: Mapping[str, Any]) -> None:
+        """Keep the description current while the sweep runs; a finished one's is written by `finish` alone."""
+        ended = (
+            not any(row["state"] == "running" for row in board["trials"]) and len(board["trials"]) >= self._plan.trials
+        )
+        text = description(board, None, self.link, ended=False)
+        if not ended and text != self._described_as:
+            self._client.set_tag(self._sweep_run, "mlflow.note.content", text)
+            self._described_as = text
+
+    def _record_test(self, test: Mapping[str, Any]) -> None:
+        """Give each config that was scored on the test set a run of stage test, once an opening."""
+        opening, tasks = test["ids"][-1], [task.name for task in self._plan.ranked_tasks()]
+        for row in test["rows"]:
+            words = f"tags.stage = 'test' and tags.opening = '{opening}' and tags.who = '{row['who']}'"
+            if self._client.search_runs([self._experiment], words):
+                continue
+            tags = {
+                "kind": "trial", "stage": "test", "sweep": self._plan.name, "who": row["who"], "opening": opening,
+                "opened": test["opened"], "openings": str(test["openings"]), "test_set": test["test_set"],
+            }  # fmt: skip
+            run = self._client.create_run(self._experiment, run_name=f"{row['who']} test", tags=tags).info.run_id
+            values = {"test/score": row["mean"], **{f"test/{task}": row[task] for task in tasks}}
+            now = int(time.time() * 1000)
+            self._client.log_batch(run, metrics=[Metric(name, value, now, 0) for name, value in values.items()])
+            self._client.set_terminated(run, "FINISHED")
 
     def settle(self, trials: Sequence[TrialRecord]) -> None:
         """Where a call has failed, look a little later whether it took effect after all, and mend what that did."""
@@ -195,53 +225,19 @@ class Projection:
             if done:
                 self._client.set_terminated(self._sweep_run, "FINISHED")
 
-    def _finish(self, board: Mapping[str, Any], verdict: str) -> None:
+    def _finish(self, board: Mapping[str, Any], majority: float | None) -> None:
         self._client.log_artifact(self._sweep_run, str(self._paths.leaderboard))
         if self._paths.report.is_file():
             self._client.log_artifact(self._sweep_run, str(self._paths.report))
         reach("mlflow: logged leaderboard")
-        self._client.set_tag(self._sweep_run, "mlflow.note.content", verdict)
-        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", f"{board['question']}\n\n{verdict}")
+        text = description(board, majority, self.link, ended=True)
+        self._client.set_tag(self._sweep_run, "mlflow.note.content", text)
+        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
+        if board["test"] is not None:
+            self._record_test(board["test"])
         reach("mlflow: end sweep")
         self._client.set_terminated(self._sweep_run, "FINISHED")
         reach("mlflow: ended sweep")
-
-    def _find_experiment(self) -> str:
-        tasks = [task["name"] for task in self._plan.tasks]
-        seeds = ("seed_mean", "seed_sd") if self._plan.seeds > 1 else ()
-        columns = ViewColumns(
-            scores=("rank", "best", "gap", "ci_low", "ci_high", *seeds),
-            verdicts=("verdict",),
-            params=self._plan.varies,
-            costs=("expected", "p_beats_baseline", *tasks, "train_seconds", "trainable_params"),
-        )
-        view, shown = view_tag(columns, created_at_ms=int(time.time() * 1000))
-        place = f"{socket.gethostname()}:{self._paths.root}"
-        found = self._client.get_experiment_by_name(self._plan.name)
-        if found is not None and found.lifecycle_stage == "deleted":
-            raise SweepError(
-                f"MLflow's experiment {self._plan.name!r} was deleted; restore it, or --name NAME gives another name"
-            )
-        if found is not None and found.tags.get("sweep_id") != self._plan.sweep_id:
-            if found.tags.get("place") != place:
-                raise SweepError(
-                    f"MLflow at {redacted(self.uri)} has an experiment {self._plan.name!r} of another place "
-                    f"({found.tags.get('place', 'unknown')}); --name NAME gives this sweep another name"
-                )
-            # An earlier sweep of this folder, put aside by --new or removed: nobody goes on with its open runs.
-            for run in self._client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
-                self._client.set_terminated(run.info.run_id, "KILLED")
-            self._client.rename_experiment(found.experiment_id, f"{found.name} (until {time.strftime('%F %T')})")
-            found = None
-        if found is None:
-            tags = {"sweep_id": self._plan.sweep_id, "place": place, view: shown}
-            reach("mlflow: create experiment")
-            created = str(self._client.create_experiment(self._plan.name, self._artifacts, tags=tags))
-            reach("mlflow: created experiment")
-            return created
-        if view not in found.tags or json.loads(found.tags[view])["state"] != json.loads(shown)["state"]:
-            self._client.set_experiment_tag(found.experiment_id, view, shown)
-        return str(found.experiment_id)
 
     def _find_sweep_run(self) -> str:
         if not (found := self._search("sweep")):
@@ -357,7 +353,7 @@ class Projection:
         changed = {k: v for k, v in values.items() if self._shown.get(number, {}).get(k) != v}
         if changed:
             now = int(time.time() * 1000)
-            tags = [RunTag("verdict", row["verdict"])] if row["verdict"] else []
+            tags = [RunTag(name, row[name]) for name in VERDICTS if row[name]]
             metrics = [Metric(k, v, now, 0) for k, v in changed.items()]
             self._client.log_batch(self._runs[number], metrics=metrics, tags=tags)
             self._shown[number] = self._shown.get(number, {}) | changed
@@ -422,34 +418,3 @@ class ProjectionThread:
                 self.trouble = first_line(error)
                 self._wake.set()
             self._stop.wait(FETCH_INTERVAL_S)
-
-
-def require_same_store(paths: SweepPaths, uri: str | None) -> None:
-    """Raise SweepError where the sweep is in another MLflow store than OUT's, and none is asked for.
-
-    What is registered there decides what may be removed here. Another store that is asked for is believed: the
-    sweep is written there anew, and a Projection that has found it notes it in the sweep's folder.
-    """
-    known = _noted_store(paths)
-    if uri is None and known not in (None, OUTS_OWN):
-        raise SweepError(
-            f"sweep {paths.name!r} is in MLflow at {known}; add --tracking-uri {known}, or bring it back to OUT's own: "
-            f"python -m orchestrator.rebuild {paths.name} --tracking-uri {places.tracking_uri(paths.out)}"
-        )
-
-
-def note_store(paths: SweepPaths, uri: str | None) -> None:
-    """Note in the sweep's folder which MLflow store it is in, without a password."""
-    store = redacted(uri) if uri and not _is_outs_own(paths, uri) else OUTS_OWN
-    if _noted_store(paths) != store:
-        write_text(paths.tracking, store + "\n")
-
-
-def _is_outs_own(paths: SweepPaths, uri: str) -> bool:
-    """Return whether a URI is that of OUT's own store, however it is written."""
-    file, own = places.sqlite_file(uri), places.sqlite_file(places.tracking_uri(paths.out))
-    return file is not None and own is not None and file.resolve() == own.resolve()
-
-
-def _noted_store(paths: SweepPaths) -> str | None:
-    return paths.tracking.read_text(encoding="utf-8").strip() if paths.tracking.exists() else None

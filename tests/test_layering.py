@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 DOORS = {
     "ray": {"runner.py", "searcher.py", "scheduler.py", "worker.py"},
     "optuna": {"study.py", "spec.py", "probing.py"},
-    "mlflow": {"mlflow_client.py", "tracking.py", "registry.py", "serve.py"},
+    "mlflow": {"mlflow_client.py", "experiment.py", "tracking.py", "registry.py", "serve.py"},
     "plotly": {"report_page.py"},
     "matplotlib": {"table_image.py"},
 }

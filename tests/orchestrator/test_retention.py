@@ -181,7 +181,7 @@ def test_leftovers_of_killed_writers_go(sweep):
 
 def test_a_sweep_in_another_store_is_not_cleaned_by_the_default_ones_word(paths):
     """Whoever forgets --tracking-uri is told, before anything could be removed; the password is not kept."""
-    from orchestrator.tracking import note_store, require_same_store
+    from orchestrator.store import note_store, require_same_store
 
     note_store(paths, "http://me:secret@127.0.0.1:5001")
     require_same_store(paths, "http://me:secret@127.0.0.1:5001")
@@ -194,7 +194,7 @@ def test_a_sweep_in_another_store_is_not_cleaned_by_the_default_ones_word(paths)
 @pytest.mark.parametrize("written", ["absolute", "relative"])
 def test_outs_own_store_is_known_however_it_is_named(paths, monkeypatch, written):
     """A sweep that was brought back there by its URI is found without one."""
-    from orchestrator.tracking import note_store, require_same_store
+    from orchestrator.store import note_store, require_same_store
 
     monkeypatch.chdir(paths.out.parent)
     paths.root.mkdir(parents=True)

@@ -116,7 +116,7 @@ class Run(Process):
         self.projection.sync(trials)
         board = leaderboard(self.plan, paths, trials, self.projection.runs)
         write_leaderboard(paths, board)
-        self.projection.finish(board, "done")
+        self.projection.finish(board, None)
         self.world.mlflow.catch_up()
         self.projection.settle(trials)
         self.world.release(self)

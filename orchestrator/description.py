@@ -1,0 +1,32 @@
+"""A sweep's description in MLflow: the three lines that stand before "Show more" say who, by how much, and where."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.registry import BEST_DEV, CHAMPION
+from orchestrator.show import named, verdict
+from orchestrator.show_confirmation import sentence
+
+BREAK = "  \n"
+"""Ends a line and not a paragraph, in Markdown."""
+
+
+def description(board: Mapping[str, Any], majority: float | None, link: str, *, ended: bool) -> str:
+    """Return the description of a sweep that has ended, or of one that still runs, in Markdown."""
+    said = verdict(board, majority).splitlines()
+    found = board["confirmation"]
+    champion = next((row for row in found["rows"] if row["best_trial"] == found["champion"]), None) if found else None
+    if champion is None:
+        who, by, more = said[0], said[1] if len(said) > 1 else "", said[2:]
+    else:
+        row = next((row for row in board["rows"] if row["trial"] == champion["search_trial"]), None)
+        who = f"{named(board, row)} is champion" if row else "The baseline is champion: nothing was shown to be better"
+        who += f", {champion['mean']:.4f} over {champion['seeds']} fresh seeds."
+        best = next((row for row in found["rows"] if not row["is_baseline"]), champion)
+        by, more = sentence(board["varies"], champion if row else best), said
+    if not ended:
+        over = sum(trial["state"] != "running" for trial in board["trials"])
+        who = f"So far ({over} trials have ended): {who}"
+    model = f"models:/{board['sweep']}@{CHAMPION if champion else BEST_DEV}"
+    where = f"Checkpoint `{model}` · [leaderboard]({link}) · report.html under Artifacts"
+    return BREAK.join([f"**{who}**", by, where]) + "\n\n" + BREAK.join([board["question"], *more])

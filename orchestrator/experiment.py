@@ -1,0 +1,70 @@
+"""A sweep's experiment in MLflow: known by name and tags, with the leaderboard's saved view."""
+
+import json
+import socket
+import time
+
+from orchestrator import mlflow_client as _first  # noqa: F401  (sets what MLflow reads when it is imported)
+
+# isort: split
+from mlflow import MlflowClient
+
+from model.failpoints import reach
+from orchestrator.errors import SweepError
+from orchestrator.paths import SweepPaths
+from orchestrator.plan import Plan
+from orchestrator.redaction import redacted
+from orchestrator.view import ViewColumns, view_tag
+
+VERDICTS = ("verdict", "confirmed")
+"""The leaderboard's columns that are tags of a config's run."""
+
+
+def find_experiment(client: MlflowClient, plan: Plan, paths: SweepPaths, uri: str, artifacts: str | None) -> str:
+    """Return the id of the sweep's experiment, with its saved view up to date; make it where there is none.
+
+    Raises SweepError where another sweep has the name there.
+    """
+    tasks = [task["name"] for task in plan.tasks]
+    seeds = ("seed_mean", "seed_sd") if plan.seeds > 1 else ()
+    confirmed = paths.confirmed.exists()
+    fresh = ("confirm_mean", "confirm_sd") if confirmed else ()
+    columns = ViewColumns(
+        scores=("rank", "best", "gap", "ci_low", "ci_high", *seeds, *fresh),
+        verdicts=VERDICTS if confirmed else VERDICTS[:1],
+        params=plan.varies,
+        costs=("expected", "p_beats_baseline", *tasks, "train_seconds", "trainable_params"),
+    )
+    view, shown = view_tag(columns, created_at_ms=int(time.time() * 1000))
+    place = f"{socket.gethostname()}:{paths.root}"
+    found = client.get_experiment_by_name(plan.name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise SweepError(
+            f"MLflow's experiment {plan.name!r} was deleted; restore it, or --name NAME gives another name"
+        )
+    if found is not None and found.tags.get("sweep_id") != plan.sweep_id:
+        if found.tags.get("place") != place:
+            raise SweepError(
+                f"MLflow at {redacted(uri)} has an experiment {plan.name!r} of another place "
+                f"({found.tags.get('place', 'unknown')}); --name NAME gives this sweep another name"
+            )
+        # An earlier sweep of this folder, put aside by --new or removed: nobody goes on with its open runs.
+        for run in client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
+            client.set_terminated(run.info.run_id, "KILLED")
+        client.rename_experiment(found.experiment_id, f"{found.name} (until {time.strftime('%F %T')})")
+        found = None
+    if found is None:
+        tags = {"sweep_id": plan.sweep_id, "place": place, view: shown}
+        reach("mlflow: create experiment")
+        created = str(client.create_experiment(plan.name, artifacts, tags=tags))
+        reach("mlflow: created experiment")
+        return created
+    of_search = paths.stage == "search"
+    if of_search and (view not in found.tags or json.loads(found.tags[view])["state"] != json.loads(shown)["state"]):
+        client.set_experiment_tag(found.experiment_id, view, shown)
+    return str(found.experiment_id)
+
+
+def _state(view: str | None) -> object:
+    """Return what a saved view shows, without the times of its making."""
+    return None if view is None else json.loads(view)["state"]
