@@ -62,13 +62,9 @@ class Judge:
 
     def judge(self, groups: Sequence[Group]) -> Judgement:
         """Return what is to be said of the configs that have completed trials."""
-        trials = [(group.key, trial) for group in groups for trial in group.completed]
-        for _, trial in trials:
-            if trial.number not in self._predictions:
-                assert trial.best is not None
-                self._read(trial.number, trial.best["checkpoint"], trial.config["tasks"])
-        wrong = [self._problems[trial.number] for _, trial in trials if trial.number in self._problems]
-        found = self._configs([group for group in groups if group.comparable], self._plan.ranked_tasks())
+        found = self.configs(groups)
+        trials = [trial for group in groups for trial in group.completed]
+        wrong = [self._problems[trial.number] for trial in trials if trial.number in self._problems]
         baseline = next((group.key for group in groups if group.is_baseline), None)
         judged = Judgement()
         if found is not None:
@@ -106,13 +102,17 @@ class Judge:
         """Return the completed trials of a config whose predictions are known."""
         return [trial.number for trial in group.completed if trial.number in self._predictions]
 
-    def _configs(self, groups: Sequence[Group], tasks: Sequence[Task]) -> Configs | None:
-        """Return the scores of groups on tasks that all of them have; None where no predictions are known."""
-        known = [(group.key, number) for group in groups for number in self._known(group)]
+    def configs(self, groups: Sequence[Group]) -> Configs | None:
+        """Return scores and noise of the configs that are ranked, by the groups' keys; None without predictions."""
+        for trial in (trial for group in groups for trial in group.completed):
+            if trial.number not in self._predictions:
+                assert trial.best is not None
+                self._read(trial.number, trial.best["checkpoint"], trial.config["tasks"])
+        known = [(group.key, number) for group in groups if group.comparable for number in self._known(group)]
         if not known:
             return None
-        numbers = [number for _, number in known]
-        return configs(scores([self._answers(task, numbers) for task in tasks]), [key for key, _ in known])
+        answers = [self._answers(task, [number for _, number in known]) for task in self._plan.ranked_tasks()]
+        return configs(scores(answers), [key for key, _ in known])
 
     def _read(self, number: int, checkpoint: str, tasks: Sequence[str]) -> None:
         """Keep a trial's predictions, or why there are none."""
