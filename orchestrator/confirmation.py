@@ -14,7 +14,6 @@ from typing import Any
 
 from evidence.confirm import Confirmation, KnownNoise, Outcome
 from evidence.confirmations import confirmations
-from evidence.seeds import configs as by_config
 from model.files import write_json
 from orchestrator.errors import SweepError
 from orchestrator.judgement import Judge
@@ -69,8 +68,7 @@ def ask(
     first = 1 + max(int(trial.config["seed"]) for trial in trials)
     if first + MOST_SEEDS >= 2**32:
         raise SweepError(f"sweep {plan.name!r}: its seeds go up to {first - 1}; there is no fresh one below 2**32")
-    scored = judge.scored(groups(plan, trials))
-    found = by_config(scored.scores, scored.keys) if scored.keys else None
+    found = judge.configs(groups(plan, trials))
     known = None
     if found is not None and found.seed_variance:
         known = KnownNoise(variance=found.seed_variance, degrees=found.degrees)

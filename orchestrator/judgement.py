@@ -82,7 +82,7 @@ class Judge:
 
     def judge(self, groups: Sequence[Group]) -> Judgement:
         """Return what is to be said of the configs that have completed trials."""
-        scored = self.scored(groups)
+        found = self.configs(groups)
         wrong = [
             self._problems[trial.number]
             for group in groups
@@ -91,13 +91,17 @@ class Judge:
         ]
         baseline = next((group.key for group in groups if group.is_baseline), None)
         judged = Judgement()
-        if scored.keys:
-            found = configs(scored.scores, scored.keys)
+        if found is not None:
             judged = replace(_judged(found, baseline), importances=self._importances(groups, found))
             best = max((g for g in groups if g.comparable and g.completed), key=lambda group: mean(group.scores))
             if best.key not in found.keys:
                 judged = replace(judged, tied_with_best=frozenset())
         return replace(judged, transfer=self._transfer(groups), problems=wrong)
+
+    def configs(self, groups: Sequence[Group]) -> Configs | None:
+        """Return scores and noise of the configs that are ranked, by the groups' keys; None without predictions."""
+        scored = self.scored(groups)
+        return configs(scored.scores, scored.keys) if scored.keys else None
 
     def scored(self, groups: Sequence[Group]) -> Scored:
         """Return the completed trials with the baseline's tasks whose predictions can be used, with their scores."""
