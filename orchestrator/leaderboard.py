@@ -214,7 +214,8 @@ def _trial_rows(paths: SweepPaths, trials: Sequence[TrialRecord], runs: Mapping[
         (trial for trial in trials if trial.state == "completed" and trial.best),
         key=lambda trial: (-_best(trial)["dev_score"], trial.number),
     )
-    others = [trial for trial in trials if trial not in ranked]
+    numbers = {trial.number for trial in ranked}
+    others = [trial for trial in trials if trial.number not in numbers]
     rows = [_trial_row(paths, trial, rank, runs) for rank, trial in enumerate(ranked, start=1)]
     return rows + [_trial_row(paths, trial, None, runs) for trial in others]
 
