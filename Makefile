@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
 
-.PHONY: sweep test quick check types layering format mlflow bench bench-gpu honesty kills failpoints faults soak corruptions outages pairs simulate sample lock clean help
+.PHONY: sweep test quick check types layering format mlflow bench bench-gpu honesty thousand kills failpoints faults soak corruptions outages pairs simulate sample lock clean help
 
 help:  ## the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ bench: $(STAMP)  ## what a step and a sweep cost beside what people write (half 
 
 honesty: $(STAMP)  ## are the verdicts on a sweep's scores true? sweeps with known truth (an hour on one core)
 	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.honesty
+
+thousand: $(STAMP)  ## a sweep of 1,000 trials: seconds to its leaderboard, MLflow's page in a browser (10 minutes)
+	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.thousand_trials
 
 bench-gpu: $(STAMP)  ## the same on a GPU, and exp4 on data of the study's sizes
 	@$(PY) -m benchmarks.gpu $(if $(DATA),--data $(DATA))

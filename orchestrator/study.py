@@ -76,6 +76,12 @@ class TrialStudy:
         file = sqlite_file(uri)
         if file is not None:
             _use_write_ahead_log(file)
+        # Of an exact list, once: a proposal asks for every field that varies over all configs.
+        self._listed = dict(enumerate(map(flatten, plan.configs)))
+        self._choices = {
+            path: list(dict.fromkeys(_choice(values.get(path)) for values in self._listed.values()))
+            for path in (plan.varies if plan.configs else ())
+        }
         self._halving = Halving(**plan.early_stopping) if plan.early_stopping else None
         reach("study: open")
         try:
@@ -236,9 +242,8 @@ class TrialStudy:
     def _config(self, trial: optuna.Trial) -> TrialConfig:
         """Return a trial's config: a function of its number for a list, of its recorded params for a space."""
         if self._plan.configs:
-            for path in self._plan.varies:
-                choices = dict.fromkeys(_choice(flatten(config).get(path)) for config in self._plan.configs)
-                trial.suggest_categorical(path, list(choices))
+            for path, choices in self._choices.items():
+                trial.suggest_categorical(path, choices)
             return config_from_dict(self._plan.configs[trial.number])
         point, repeat = divmod(trial.number, self._plan.seeds)
         if point == 0:
@@ -254,7 +259,7 @@ class TrialStudy:
     def _sampler(self, number: int) -> BaseSampler:
         """Return the sampler for one trial: seeded by its number, so that a new driver does not repeat points."""
         if self._plan.configs:
-            return ListSampler(dict(enumerate(map(flatten, self._plan.configs))))
+            return ListSampler(self._listed)
         point, repeat = divmod(number, self._plan.seeds)
         if repeat:
             return ListSampler({number: self._trial(number - repeat).params})
