@@ -107,8 +107,16 @@ def dry_run(console: Console, draft: Draft, paths: SweepPaths, at_once: int, *, 
     console.print(f"  frozen layers' cache: {_cache(listed, draft, cache_limit)} · out {paths.root}", soft_wrap=True)
     for task, splits in draft.corpus.items():
         sizes = " · ".join(f"{name} {len(split):,}" for name, split in splits.items())
-        console.print(f"  {task}: {sizes}")
+        console.print(f"  {task}: {sizes} · {_sealed(plan.data['sealed'][task])}")
     console.print("nothing was started")
+
+
+def _sealed(seal: Mapping[str, Any]) -> str:
+    """Return what a task's test set is."""
+    if seal["origin"] == "none":
+        return "no test set: no labelled file, and too few training examples to set any apart"
+    where = "a file of its own" if seal["origin"] == "test" else "set apart from train"
+    return f"test {seal['examples']:,}, sealed ({where})"
 
 
 def _cache(configs: Sequence[TrialConfig], draft: Draft, limit: int) -> str:

@@ -155,6 +155,18 @@ def planted(tmp_path):
     return repository
 
 
+def test_the_test_set_has_one_door():
+    """What opens it is imported by the command that puts it on the record, and by nothing that a trial runs."""
+    importers = {"model.sealed.open_test": set(), "orchestrator.opening": set()}
+    for package in CLOSED:
+        for path in (ROOT / package).rglob("*.py"):
+            for name, files in importers.items():
+                if any(f"{found.module}.".startswith(f"{name}.") for found in imports_of(path, ROOT)):
+                    files.add(path.name)
+
+    assert importers == {"model.sealed.open_test": {"opening.py"}, "orchestrator.opening": {"confirm.py"}}
+
+
 def test_imports_keep_to_the_arrows():
     """model/ knows nothing of the rest, and ray, optuna and mlflow come in through their doors alone."""
     assert violations(ROOT) == []
