@@ -41,6 +41,15 @@ class Asked:
         """Write it as JSON."""
         write_json(path, asdict(self))
 
+    def grown(self, now: "Asked") -> "Asked":
+        """Return this confirmation as it goes on, where `now` is what would be asked of the sweep as it stands.
+
+        Candidates stay, whatever has overtaken them since: each was looked at, and alpha is shared out among all.
+        """
+        more = [number for number in now.candidates if number not in self.candidates]
+        candidates = (*self.candidates, *more)[: max(now.top, len(self.candidates))]
+        return replace(self, top=max(self.top, now.top), seeds=now.seeds, candidates=candidates)
+
     @staticmethod
     def read(path: Path) -> "Asked":
         """Return what `write` wrote. Raises SweepError."""

@@ -174,7 +174,7 @@ def _settled(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
             "for so many; there may be more, not fewer"
         )
     refuse(wrong)
-    asked = replace(before, top=request.top, seeds=request.seeds, candidates=now.candidates)
+    asked = before.grown(now)
     if not paths.confirmation.plan.exists():
         return asked, confirmation.first_plan(search.plan, trials, asked)
     plan = read_plan(paths.confirmation.plan)

@@ -120,6 +120,16 @@ def test_a_candidate_that_is_asked_for_later_catches_up_on_the_seeds_before(fini
     assert next_plan(last, trials, two, set()) is None
 
 
+def test_candidates_stay_whatever_has_overtaken_them_since():
+    """Who was looked at is corrected for; there may be more of them, and more seeds."""
+    begun = Asked(sweep_id="a", top=2, seeds=3, first_seed=1, candidates=(4, 2), known=None)
+    now = replace(begun, seeds=5, candidates=(7, 4))
+
+    assert begun.grown(now) == replace(begun, seeds=5)
+    assert begun.grown(replace(now, top=3, candidates=(7, 4, 9))).candidates == (4, 2, 7)
+    assert begun.grown(replace(now, top=3)).candidates == (4, 2, 7)
+
+
 def test_a_better_candidate_is_champion_and_an_equal_one_is_not_shown_to_differ(finished, paths):
     """Settled early, the former needs fewer seeds than it may have."""
     skills = [0.5, 0.5, 0.65]
