@@ -117,12 +117,21 @@ def _on_record(search: IdleSweep, tests: Mapping[str, Split]) -> dict[str, Any]:
         "test_set": content_hash(parts),
         "parts": parts,
     }
-    with record.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry, sort_keys=True) + "\n")
+    write_opening(record, entry)
+    return entry
+
+
+def write_opening(record: Path, entry: Mapping[str, Any]) -> None:
+    """Add a line to the record, and see it to the disk; after one that was cut off, on a line of its own."""
+    line = json.dumps(entry, sort_keys=True) + "\n"
+    with record.open("a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else f"\n{line}"
+        file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
     flush_folder(record.parent)
-    return entry
 
 
 def read_openings(record: Path) -> list[dict[str, Any]]:

@@ -56,6 +56,17 @@ def lasting(folder):
     return found
 
 
+def staged(lab, stage):
+    """Return the names of a stage's runs in MLflow."""
+    from mlflow import MlflowClient
+
+    from orchestrator.paths import tracking_uri
+
+    client = MlflowClient(tracking_uri(lab.out))
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+    return [run.info.run_name for run in client.search_runs([experiment], f"tags.stage = '{stage}'")]
+
+
 @pytest.fixture(scope="module")
 def confirmed(tmp_path_factory, tiny_data, tiny_encoder):
     """Return a lab whose confirmation was killed and gone on with, what it printed, and OUT of an undisturbed one."""
@@ -141,6 +152,7 @@ def test_the_test_set_is_opened_on_the_record_and_a_second_time_is_counted(confi
     assert len((lab.out / "test-set-openings.jsonl").read_text(encoding="utf-8").splitlines()) == 2
     assert [row["who"] for row in test["rows"]][-1] == "baseline"
     assert test["examples"] == 72
+    assert sorted(staged(lab, "test")) == sorted(2 * [f"{row['who']} test" for row in test["rows"]])
     again = confirm(lab, "--top", str(TOP), "--seeds", str(SEEDS))
     assert lab.board()["test"] == test
     assert "opened 2 times" in again
