@@ -32,6 +32,7 @@ def clean(
 def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_cache: bool) -> None:
     from model.files import size_text
     from model.prefix_cache import PrefixCache
+    from orchestrator.confirming import release_confirmed
     from orchestrator.idle import idle_sweep
     from orchestrator.leaderboard import read_trials
     from orchestrator.retention import remove_leftovers
@@ -42,17 +43,22 @@ def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_
         before = _weights(paths.root)
         remove_leftovers(paths)
         Projection(sweep.plan, paths, tracking_uri, keep).sync(read_trials(sweep.study, paths))
+        release_confirmed(sweep, tracking_uri, keep)
         after = _weights(paths.root)
     freed = sum(before.values()) - sum(after.values())
-    numbers = sorted({path.relative_to(paths.root).parts[1] for path in after})
+    numbers = sorted(
+        {path.relative_to(paths.root).parts[1] for path in after if path.is_relative_to(paths.root / "trials")}
+    )
     print(f"{size_text(freed)} freed in {paths.root}, and as much in MLflow where it had them")
     print(f"weights kept: trial {', '.join(numbers) or 'none'} (the best {keep}, registered ones, and open trials)")
+    if confirmed := {path.parts[-4] for path in after if not path.is_relative_to(paths.root / "trials")}:
+        print(f"of its confirmation: trial {', '.join(sorted(confirmed))}")
     if prefix_cache:
         print(f"{size_text(PrefixCache(paths.prefix_cache).clear())} freed in {paths.prefix_cache}")
 
 
 def _weights(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_size for path in folder.glob("trials/*/attempt-*/*/*.safetensors")}
+    return {path: path.stat().st_size for path in folder.glob("**/trials/*/attempt-*/*/*.safetensors")}
 
 
 if __name__ == "__main__":

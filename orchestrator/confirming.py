@@ -220,13 +220,27 @@ def publish_confirmation(
 
 def published_again(search: IdleSweep, tracking_uri: str | None) -> int:
     """Write a confirmation into MLflow anew where there is one; return how many trials it has."""
-    paths = search.paths.confirmation
-    if not paths.confirmed.exists():
+    found = _ended(search)
+    if found is None:
         return 0
-    found = Confirmation(search, Asked.read(search.paths.asked), read_plan(paths.plan))
-    projection, trials = Projection(found.plan, paths, tracking_uri), found.trials()
+    projection, trials = Projection(found.plan, found.paths, tracking_uri), found.trials()
     publish_confirmation(search, found.plan, projection, found.outcome(), trials)
     return len(trials)
+
+
+def release_confirmed(search: IdleSweep, tracking_uri: str | None, keep: int) -> None:
+    """Let go of the weights of a confirmation's trials but the best `keep` and registered ones, where there is one."""
+    found = _ended(search)
+    if found is not None:
+        remove_leftovers(found.paths)
+        Projection(found.plan, found.paths, tracking_uri, keep).sync(found.trials())
+
+
+def _ended(search: IdleSweep) -> Confirmation | None:
+    """Return the confirmation of a sweep, where it has one that has ended."""
+    if not search.paths.confirmed.exists():
+        return None
+    return Confirmation(search, Asked.read(search.paths.asked), read_plan(search.paths.confirmation.plan))
 
 
 def _stopped(console: Console) -> int:

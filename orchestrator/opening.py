@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -17,19 +18,20 @@ from typing import Any
 import numpy as np
 
 from evidence.comparisons import Standing, compare
-from evidence.scores import Answers, scores
+from evidence.confirm import Outcome
+from evidence.scores import Answers, Array, scores
 from evidence.seeds import configs
-from model.checkpoint import load_model, open_checkpoint
+from model.checkpoint import Checkpoint, load_model, open_checkpoint
 from model.data import Split
+from model.encoder_files import EncoderSource
 from model.encoder_store import encoder_of
 from model.evaluation import labels_from
-from model.files import content_hash, flush_folder, write_json
+from model.files import DamagedFileError, content_hash, flush_folder, write_json
 from model.sealed import open_test
 from model.table_file import DataError
 from model.tasks import Task, overall_score
 from model.training import tokenized
 from orchestrator import errors, show_confirmation
-from orchestrator.confirmation import key_of
 from orchestrator.confirming import ConfirmRequest, finished_sweep
 from orchestrator.console import console as console_for
 from orchestrator.console import say
@@ -37,8 +39,8 @@ from orchestrator.errors import SweepError
 from orchestrator.folders import private_files
 from orchestrator.idle import IdleSweep
 from orchestrator.mlflow_client import first_line
-from orchestrator.paths import SweepPaths
-from orchestrator.plan import Plan, read_plan
+from orchestrator.paths import SweepPaths, TrialPaths
+from orchestrator.plan import Plan
 from orchestrator.publishing import publish
 from orchestrator.trial_files import read_verdict
 
@@ -47,10 +49,10 @@ def open_test_set(request: ConfirmRequest) -> int:
     """Score winner and baseline on the sealed test set; return the exit code. Raises SweepError."""
     console = console_for(stderr=request.as_json, quiet=request.quiet)
     with private_files(), finished_sweep(request) as search:
-        result = _confirmed(search)
+        contestants = _contestants(search, _confirmed(search))
         tests = _test_sets(search.plan)
         opening = _on_record(search, tests)
-        found = _scored(search, result, tests, opening)
+        found = _of_opening(search, opening, tests) | _scored(search, contestants, tests)
         write_json(search.paths.opened, found)
         trouble = None
         try:
@@ -84,6 +86,48 @@ def _confirmed(search: IdleSweep) -> Mapping[str, Any]:
             f"sweep {search.plan.name!r}: no trial of its confirmation completed; there is nothing to score"
         )
     return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """A config that is scored: the winner, or the baseline."""
+
+    who: str
+    row: Mapping[str, Any]
+    """Of the confirmation."""
+    checkpoints: Mapping[int, Checkpoint]
+    """Of its trials on fresh seeds."""
+
+
+def _contestants(search: IdleSweep, result: Mapping[str, Any]) -> list[Contestant]:
+    """Return winner and baseline; of a confirmation without a winner, the best candidate leads. Raises SweepError.
+
+    All is checked here: nothing goes on the record that cannot be scored.
+    """
+    whole = [row for row in result["rows"] if row["mean"] is not None]
+    base = [row for row in whole if row["is_baseline"]]
+    others = [row for row in whole if not row["is_baseline"]]
+    others.sort(key=lambda row: (row["verdict"] != Outcome.BETTER, -row["mean"]))
+    found = []
+    for row in [*others[:1], *base]:
+        who = "baseline" if row["is_baseline"] else "winner" if row["verdict"] == Outcome.BETTER else "leader"
+        numbers = [number for number in row["trials"] if number not in row["failed"]]
+        try:
+            checkpoints = {number: _checkpoint(search.paths.confirmation.trial(number)) for number in numbers}
+        except (DamagedFileError, ValueError) as error:
+            raise SweepError(f"{error}; the test set was not opened") from error
+        found.append(Contestant(who=who, row=row, checkpoints=checkpoints))
+    return found
+
+
+def _checkpoint(folder: TrialPaths) -> Checkpoint:
+    """Return a trial's best checkpoint. Raises DamagedFileError, or ValueError where its weights were released."""
+    verdict = read_verdict(folder)
+    if verdict is None:
+        raise DamagedFileError(f"{folder.verdict}: says nothing of how the trial ended")
+    checkpoint = open_checkpoint(folder.root / verdict["best"]["checkpoint"])
+    _ = checkpoint.weights
+    return checkpoint
 
 
 def _test_sets(plan: Plan) -> dict[str, Split]:
@@ -149,81 +193,63 @@ def read_openings(record: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _scored_openings(paths: SweepPaths) -> set[str]:
-    """Return the openings of this sweep of which somebody has read a score."""
+def _scored_openings(paths: SweepPaths) -> list[str]:
+    """Return the openings of this sweep of which somebody has read a score, in their order."""
     try:
-        return set(json.loads(paths.opened.read_text(encoding="utf-8"))["ids"])
+        ids: list[str] = json.loads(paths.opened.read_text(encoding="utf-8"))["ids"]
     except FileNotFoundError:
-        return set()
+        return []
+    return ids
 
 
-def _scored(
-    search: IdleSweep, result: Mapping[str, Any], tests: Mapping[str, Split], opening: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the scores of winner and baseline, every fresh seed of each, and how they stand to each other."""
-    plan = read_plan(search.paths.confirmation.plan)
-    tasks = search.plan.ranked_tasks()
-    rows = _rows(result)
-    numbers = [number for row in rows for number in row["trials"] if number not in row["failed"]]
-    predicted = [_predictions(search, plan, number, tasks, tests) for number in numbers]
-    answers = []
-    for task in tasks:
-        labels = tests[task.name].labels
-        assert labels is not None
-        answers.append(
-            Answers(
-                task=task,
-                labels_N=labels,
-                predictions_NT=np.column_stack([of_trial[task.name] for of_trial in predicted]),
-            )
-        )
-    keys = [key_of(row["config"]) for row in rows for number in row["trials"] if number not in row["failed"]]
-    by_task = {entry.task.name: entry.scores_T() for entry in answers}
-    overall = [
-        overall_score(tasks, {name: float(of_task[place]) for name, of_task in by_task.items()})
-        for place in range(len(numbers))
-    ]
-    found = {
-        "ids": sorted({*_scored_openings(search.paths), str(opening["id"])}),
+def _of_opening(search: IdleSweep, opening: Mapping[str, Any], tests: Mapping[str, Split]) -> dict[str, Any]:
+    """Return what belongs to the opening, whatever comes of it."""
+    return {
+        "ids": [*_scored_openings(search.paths), opening["id"]],
         "opened": opening["opened"],
         "test_set": opening["test_set"],
         "openings": _times(read_openings(search.paths.openings), opening),
         "examples": sum(len(split) for split in tests.values()),
         "sources": {name: Path(split.source).name for name, split in tests.items()},
-        "rows": [],
     }
-    for row in rows:
-        places = [place for place, key in enumerate(keys) if key == key_of(row["config"])]
-        of_row = [overall[place] for place in places]
-        found["rows"].append(
+
+
+def _scored(search: IdleSweep, contestants: Sequence[Contestant], tests: Mapping[str, Split]) -> dict[str, Any]:
+    """Return the scores of every fresh seed of winner and baseline, and how the two stand to each other."""
+    plan, tasks = search.plan, search.plan.ranked_tasks()
+    source = encoder_of(plan.encoder, plan.encoder["given"], search.paths.encoders)
+    trials = [(each, number) for each in contestants for number in each.checkpoints]
+    predicted = [_predictions(each.checkpoints[number], source, tasks, tests) for each, number in trials]
+    answers = [_answers(task, tests[task.name], [of_trial[task.name] for of_trial in predicted]) for task in tasks]
+    by_task = {entry.task.name: entry.scores_T().tolist() for entry in answers}
+    overall = [overall_score(tasks, {name: of[place] for name, of in by_task.items()}) for place in range(len(trials))]
+    rows = []
+    for contestant in contestants:
+        places = [place for place, (each, _) in enumerate(trials) if each is contestant]
+        own = [overall[place] for place in places]
+        rows.append(
             {
-                "who": "baseline" if row["is_baseline"] else "winner" if row["verdict"] == "better" else "leader",
-                "trial": row["search_trial"],
+                "who": contestant.who,
+                "trial": contestant.row["search_trial"],
                 "seeds": len(places),
-                "mean": mean(of_row),
-                "sd": stdev(of_row) if len(of_row) > 1 else None,
-                "scores": of_row,
-                "champion": overall[numbers.index(row["best_trial"])],
-                **{name: float(np.mean(of_task[places])) for name, of_task in by_task.items()},
+                "mean": mean(own),
+                "sd": stdev(own) if len(own) > 1 else None,
+                "scores": own,
+                **{name: mean(of[place] for place in places) for name, of in by_task.items()},
             }
         )
-    if len(rows) == 2:
-        compared = compare(configs(scores(answers), keys), key_of(rows[1]["config"]))
-        first = next(each for each in compared if each.standing is not Standing.BASELINE)
-        low, high = first.interval
-        verdict = str(first.standing)
-        found |= {"difference": first.difference, "difference_low": low, "difference_high": high, "verdict": verdict}
-    return found
-
-
-def _rows(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the winner's row and the baseline's; of a confirmation without a winner, that of the best candidate."""
-    whole = [row for row in result["rows"] if row["mean"] is not None]
-    base = [row for row in whole if row["is_baseline"]]
-    others = sorted(
-        (row for row in whole if not row["is_baseline"]), key=lambda row: (row["verdict"] != "better", -row["mean"])
-    )
-    return [*others[:1], *base]
+    if len(contestants) < 2:
+        return {"rows": rows}
+    compared = compare(configs(scores(answers), [each.who for each, _ in trials]), "baseline")
+    first = next(each for each in compared if each.standing is not Standing.BASELINE)
+    low, high = first.interval
+    return {
+        "rows": rows,
+        "difference": first.difference,
+        "difference_low": low,
+        "difference_high": high,
+        "verdict": str(first.standing),
+    }
 
 
 def _times(known: Sequence[Mapping[str, Any]], opening: Mapping[str, Any]) -> int:
@@ -232,20 +258,17 @@ def _times(known: Sequence[Mapping[str, Any]], opening: Mapping[str, Any]) -> in
     return max(sum(part in entry["parts"].values() for entry in known) for part in parts)
 
 
+def _answers(task: Task, test: Split, predictions: Sequence[Array]) -> Answers:
+    assert test.labels is not None
+    return Answers(task=task, labels_N=test.labels, predictions_NT=np.column_stack(predictions))
+
+
 def _predictions(
-    search: IdleSweep, plan: Plan, number: int, tasks: Sequence[Task], tests: Mapping[str, Split]
-) -> dict[str, Any]:
-    """Return a trial's predicted labels for each task's test set."""
-    folder = search.paths.confirmation.trial(number)
-    verdict = read_verdict(folder)
-    assert verdict is not None
-    checkpoint = open_checkpoint(folder.root / verdict["best"]["checkpoint"])
-    source = encoder_of(plan.encoder, plan.encoder["given"], search.paths.encoders)
+    checkpoint: Checkpoint, source: EncoderSource, tasks: Sequence[Task], tests: Mapping[str, Split]
+) -> dict[str, Array]:
+    """Return a model's predicted labels of each task's test set."""
     model, tokenizer = load_model(checkpoint, source), source.tokenizer()
-    return {
-        task.name: labels_from(
-            task,
-            model.predict(task, tokenized(tests[task.name], checkpoint.config, tokenizer, source.tokenizer_sha256)),
-        )
-        for task in tasks
+    examples = {
+        task.name: tokenized(tests[task.name], checkpoint.config, tokenizer, source.tokenizer_sha256) for task in tasks
     }
+    return {task.name: labels_from(task, model.predict(task, examples[task.name])) for task in tasks}
