@@ -5,7 +5,9 @@ dev sets of the study's sizes; then each part is timed in a process of its own, 
 """
 
 import hashlib
+import json
 import multiprocessing
+import re
 import resource
 import sys
 import tempfile
@@ -295,25 +297,23 @@ def measure_page(out: Path) -> dict[str, Any]:
             page.get_by_test_id("sort-header-best").click()
             page.wait_for_function(f"cell => document.querySelector(cell)?.innerText {is_first} '1'", arg=FIRST_RANK)
             found[title] = clock.lap()
-        most, more = page.locator(ROWS).count(), page.get_by_role("button", name="Load more")
-        found["rows at first"] = float(most)
-        pages_s = []
-        while True:
-            height = page.locator(TABLE).evaluate(
-                "table => (table.scrollTo(0, table.scrollHeight), table.scrollHeight)"
-            )
-            page.wait_for_timeout(500)
-            most = max(most, page.locator(ROWS).count())
-            if not (more.count() and more.is_visible()):
-                break
+        rows, more = [page.locator(ROWS).count()], page.get_by_role("button", name="Load more")
+        pages_s: list[float] = []
+        total = json.loads(SweepPaths(out, NAME).plan.read_text(encoding="utf-8"))["trials"]
+        while (loaded := _loaded(page)) < total:
+            page.locator(TABLE).evaluate("table => table.scrollTo(0, table.scrollHeight)")
             clock.lap()
             more.click()
-            page.wait_for_function(f"height => document.querySelector('{TABLE}').scrollHeight > height", arg=height)
+            while _loaded(page) == loaded:
+                page.wait_for_timeout(20)
             pages_s.append(clock.lap())
-        found["times that Load more was pressed"] = float(len(pages_s))
-        found["until its rows stood there, at most, s"] = max(pages_s, default=0.0)
-        found["MLflow says"] = page.get_by_text("matching runs").first.inner_text()
-        found["rows in the page at once, at most"] = float(most)
+            page.locator(TABLE).evaluate("table => table.scrollTo(0, table.scrollHeight)")
+            page.wait_for_timeout(500)
+            rows.append(page.locator(ROWS).count())
+        found["rows at first"], found["rows after loading more"] = f"{rows[0]:,}", f"{_loaded(page):,}"
+        found["times that Load more was pressed"] = f"{len(pages_s)}"
+        found["until its rows were there, at most, s"] = max(pages_s, default=0.0)
+        found["rows that the page holds at once, at most"] = f"{max(rows)}"
         clock.lap()
         page.locator(TABLE).evaluate("table => table.scrollTo(0, 0)")
         page.locator(FIRST_RANK).wait_for()
@@ -324,6 +324,11 @@ def measure_page(out: Path) -> dict[str, Any]:
         again.locator(ROWS).first.wait_for()
         found["first rows of a second visit, s"] = clock.lap()
     return found
+
+
+def _loaded(page: Any) -> int:
+    """Return how many runs MLflow's table says that it has."""
+    return int(re.sub(r"\D", "", page.get_by_text("matching runs").first.inner_text()))
 
 
 PARTS: Mapping[str, Callable[[Path], dict[str, Any]]] = {

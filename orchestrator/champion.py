@@ -14,10 +14,9 @@ from evidence.scores import Answers, scores
 from model.checkpoint import read_predictions
 from model.files import DamagedFileError, content_hash
 from orchestrator.leaderboard import TrialRecord
-from orchestrator.mlflow_client import fetch_model
+from orchestrator.mlflow_client import CHAMPION, fetch_model
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
-from orchestrator.registry import CHAMPION
 from orchestrator.tracking import Projection
 
 

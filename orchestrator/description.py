@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.registry import BEST_DEV, CHAMPION
+from orchestrator.mlflow_client import BEST_DEV, CHAMPION
 from orchestrator.show import named, verdict
 from orchestrator.show_confirmation import sentence
 

@@ -161,7 +161,10 @@ def require_tracking(uri: str | None, out: Path, name: str | None = None) -> str
     return uri
 
 
-PREFERRED = ("champion", "best-dev")
+BEST_DEV = "best-dev"
+CHAMPION = "champion"
+"""The alias that a confirmation gives, and nothing else."""
+PREFERRED = (CHAMPION, BEST_DEV)
 """The aliases that a name alone stands for: the first that the model has."""
 
 
@@ -182,7 +185,7 @@ def named_model(name: str, uri: str) -> str:
         return f"{base}@{found}"
     has = f"it has {' and '.join(aliases)}" if aliases else "it has none"
     advice = ""
-    if alias == PREFERRED[0]:
+    if alias == CHAMPION:
         advice = f"; a champion is given by confirmation: python -m orchestrator.confirm {base}"
     missing = f"alias {alias!r}" if at else f"alias {' or '.join(PREFERRED)}"
     raise SweepError(f"model {base!r} in MLflow at {redacted(uri)} has no {missing}; {has}{advice}")

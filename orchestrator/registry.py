@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator import mlflow_client as _first  # noqa: F401  (sets what MLflow reads when it is imported)
+from orchestrator.mlflow_client import BEST_DEV, CHAMPION  # sets what MLflow reads when it is imported
 
 # isort: split
 from mlflow import MlflowClient
@@ -22,10 +22,6 @@ from orchestrator.leaderboard import TrialRecord
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.retention import kept_trials, release
-
-BEST_DEV = "best-dev"
-CHAMPION = "champion"
-"""The alias that a confirmation gives, and nothing else."""
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pytest
 
 from model.tasks import TASKS
 from orchestrator.champion import crown, dev_data
-from orchestrator.registry import CHAMPION
+from orchestrator.mlflow_client import CHAMPION
 from tests.predicted import answers, predicted_trial
 
 _TASKS = [TASKS[name].to_dict() for name in ("sentiment", "paraphrase", "similarity")]
