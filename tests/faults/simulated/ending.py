@@ -10,7 +10,7 @@ from model.checkpoint import open_checkpoint
 from orchestrator.failures import Failure
 from orchestrator.leaderboard import leaderboard, read_trials
 from orchestrator.plan import read_plan
-from orchestrator.registry import BEST_DEV
+from orchestrator.mlflow_client import BEST_DEV
 from orchestrator.retention import remove_leftovers
 from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_ends, read_verdict
