@@ -16,8 +16,8 @@ WORTH_SAYING = 0.001
 def on_sharing(board: Mapping[str, Any]) -> list[str]:
     """Say of each task that was trained alone what sharing costs it or brings it; a line a pair."""
     lines = []
-    for found in board["transfer"]:
-        several = sum(other["task"] == found["task"] for other in board["transfer"]) > 1
+    for found in board.get("transfer", ()):
+        several = sum(other["task"] == found["task"] for other in board.get("transfer", ())) > 1
         alone, shared = (f" (trial {found[side]:04d})" if several else "" for side in ("alone", "shared"))
         costs = found["difference"] < 0
         low, high = (-found["high"], -found["low"]) if costs else (found["low"], found["high"])
@@ -42,7 +42,7 @@ def _at_its_best(found: Mapping[str, Any]) -> str:
 def on_importance(board: Mapping[str, Any]) -> list[str]:
     """Say which parameters move the score by more than noise, in a line; none where nothing varies."""
     named = dict(zip(board["varies"], titles(board["varies"], ()), strict=True))
-    said = {finding: [e for e in board["importances"] if e["finding"] == finding] for finding in Finding}
+    said = {finding: [e for e in board.get("importances", ()) if e["finding"] == finding] for finding in Finding}
     parts = [
         f"{named[e['parameter']]} moves the score by {e['effect']:.3f}, noise alone by up to {e['floor']:.3f}"
         for e in said[Finding.MATTERS]
