@@ -11,8 +11,13 @@ BREAK = "  \n"
 """Ends a line and not a paragraph, in Markdown."""
 
 
-def description(board: Mapping[str, Any], majority: float | None, link: str, *, ended: bool) -> str:
-    """Return the description of a sweep that has ended, or of one that still runs, in Markdown."""
+def description(
+    board: Mapping[str, Any], majority: float | None, link: str, *, ended: bool, fallback: str | None = None
+) -> str:
+    """Return the description of a sweep that has ended, or of one that still runs, in Markdown.
+
+    `link` opens the leaderboard's saved view, `fallback` the same runs without it.
+    """
     said = verdict(board, majority).splitlines()
     found = board["confirmation"]
     champion = next((row for row in found["rows"] if row["best_trial"] == found["champion"]), None) if found else None
@@ -20,8 +25,8 @@ def description(board: Mapping[str, Any], majority: float | None, link: str, *, 
         who, by, more = said[0], said[1] if len(said) > 1 else "", said[2:]
     else:
         row = next((row for row in board["rows"] if row["trial"] == champion["search_trial"]), None)
-        who = f"{named(board, row)} is champion" if row else "The baseline is champion: nothing was shown to be better"
-        who += f", {champion['mean']:.4f} over {champion['seeds']} fresh seeds."
+        who = f"{named(board, row)} is champion" if row else "The baseline is champion, for nothing was shown to be better"
+        who += f": {champion['mean']:.4f} over {champion['seeds']} fresh seeds."
         best = next((row for row in found["rows"] if not row["is_baseline"]), champion)
         by, more = sentence(board["varies"], champion if row else best), said
     if not ended:
@@ -29,4 +34,5 @@ def description(board: Mapping[str, Any], majority: float | None, link: str, *, 
         who = f"So far ({over} trials have ended): {who}"
     model = f"models:/{board['sweep']}@{CHAMPION if champion else BEST_DEV}"
     where = f"Checkpoint `{model}` · [leaderboard]({link}) · report.html under Artifacts"
-    return BREAK.join([f"**{who}**", by, where]) + "\n\n" + BREAK.join([board["question"], *more])
+    plain = [f"[The same runs without the saved view]({fallback}), should MLflow not know it."] if fallback else []
+    return BREAK.join([f"**{who}**", by, where]) + "\n\n" + BREAK.join([board["question"], *more, *plain])

@@ -36,7 +36,7 @@ from orchestrator.redaction import bare, redacted
 from orchestrator.registry import ModelRegistry
 from orchestrator.retention import kept_trials
 from orchestrator.store import note_store
-from orchestrator.view import DEFAULT_UI, leaderboard_url
+from orchestrator.view import DEFAULT_UI, fallback_url, leaderboard_url
 
 FETCH_INTERVAL_S = 1.0
 SUMMARY = (
@@ -93,7 +93,12 @@ class Projection:
     @property
     def link(self) -> str:
         """Return the link that opens the leaderboard in MLflow's UI."""
-        return leaderboard_url(bare(self.uri) if self.uri.startswith("http") else DEFAULT_UI, self._experiment)
+        return leaderboard_url(self._ui, self._experiment)
+
+    @property
+    def _ui(self) -> str:
+        """Return where MLflow's UI is, or will be once somebody serves it."""
+        return bare(self.uri) if self.uri.startswith("http") else DEFAULT_UI
 
     @property
     def runs(self) -> dict[int, str]:
@@ -230,7 +235,8 @@ class Projection:
         if self._paths.report.is_file():
             self._client.log_artifact(self._sweep_run, str(self._paths.report))
         reach("mlflow: logged leaderboard")
-        text = description(board, majority, self.link, ended=True)
+        plain = fallback_url(self._ui, self._experiment)
+        text = description(board, majority, self.link, ended=True, fallback=plain)
         self._client.set_tag(self._sweep_run, "mlflow.note.content", text)
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
         if board["test"] is not None:

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from model.checkpoint import open_checkpoint
 from orchestrator.failures import Failure
 from orchestrator.leaderboard import leaderboard, read_trials
-from orchestrator.plan import read_plan
 from orchestrator.mlflow_client import BEST_DEV
+from orchestrator.plan import read_plan
 from orchestrator.retention import remove_leftovers
 from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_ends, read_verdict
