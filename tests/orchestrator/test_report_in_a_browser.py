@@ -9,7 +9,7 @@ from model.config import HeadConfig, TrialConfig
 from orchestrator.finished import read_finished
 from orchestrator.paths import SweepPaths
 from orchestrator.report_page import draw_report
-from scripts.screenshot_leaderboard import CHROMIUM, FLAGS
+from scripts.pictures import CHROMIUM, FLAGS
 from tests.finished import entry, trial, write_sweep
 
 pytestmark = pytest.mark.slow
