@@ -249,7 +249,6 @@ def measure_leaderboard(out: Path) -> dict[str, Any]:
 
 def measure_mlflow(out: Path) -> dict[str, Any]:
     """Project it into an empty store, then once more as another process finds it."""
-    from orchestrator import show
     from orchestrator.leaderboard import groups, leaderboard, read_trials
     from orchestrator.plan import read_plan
     from orchestrator.tracking import Projection
@@ -270,7 +269,7 @@ def measure_mlflow(out: Path) -> dict[str, Any]:
     found["its sync, s"] = clock.lap()
     board = leaderboard(plan, paths, trials, again.runs, again.judge.judge(groups(plan, trials)))
     clock.lap()
-    again.finish(board, show.verdict(board, None))
+    again.finish(board, None)
     found["finish, s"] = clock.lap()
     return found
 

@@ -22,6 +22,9 @@ dd { margin: 0; overflow-wrap: anywhere; }
 section dl { display: grid; grid-template-columns: max-content 1fr; gap: 8px 24px; margin: 0; align-items: baseline; }
 code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 a { color: var(--accent); font-size: 14px; }
+h3 { font-size: 16px; font-weight: 650; margin: 18px 0 4px; }
+.said { margin: 8px 0 0; padding: 0; list-style: none; }
+.said li { max-width: 96ch; padding: 3px 0; overflow-wrap: anywhere; }
 .figure { width: 100%; }
 .wide { overflow: auto; max-height: 720px; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
