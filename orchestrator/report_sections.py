@@ -14,7 +14,7 @@ from orchestrator.pictures import front, score_by_time, scores
 from orchestrator.redaction import redacted
 from orchestrator.report_findings import fresh_seeds, importance, sharing
 from orchestrator.report_material import MOST_CURVES, Report, Section
-from orchestrator.study_table import StudyTable, study_table
+from orchestrator.study_table import OWN_BEST, StudyTable, study_table
 
 
 def _scores(report: Report) -> Section | None:
@@ -95,12 +95,12 @@ def _table(report: Report) -> Section | None:
 
 
 def _html_table(table: StudyTable) -> str:
-    """Return the table with each task's own best under its score: so it needs no more than the page's width."""
-    shown = [place for place in range(len(table.columns)) if place not in table.own.values()]
+    """Return the table with what may stand under another column there: so it needs no more than the page's width."""
+    shown = [place for place in range(len(table.columns)) if place not in table.under.values()]
 
     def cell(tag: str, row: Sequence[str], place: int, look: str = "") -> str:
         kind = f"{'words' * (place in table.left)}{look}"
-        under = f"<small>{html.escape(row[table.own[place]])}</small>" if place in table.own else ""
+        under = f"<small>{html.escape(row[table.under[place]])}</small>" if place in table.under else ""
         words = html.escape(row[place])
         if tag == "th":  # broken where a name has a joint, so that the column is narrow; "similarity r" is not
             words = words.replace(" r", "&nbsp;r").replace("_", "_<wbr>").replace(".", ".<wbr>")
@@ -108,7 +108,7 @@ def _html_table(table: StudyTable) -> str:
             words = words.replace("+", "+<wbr>")
         return f'<{tag} class="{kind}">{words}{under}</{tag}>'
 
-    names = ["own best" if place in table.own.values() else name for place, name in enumerate(table.columns)]
+    names = ["own best" if name.endswith(OWN_BEST) else name for name in table.columns]
     head = "".join(cell("th", names, place) for place in shown)
     rows = [
         f'<tr class="{"baseline" * (number == table.baseline)}">'
