@@ -28,10 +28,10 @@ h3 { font-size: 16px; font-weight: 650; margin: 18px 0 4px; }
 .figure { width: 100%; }
 .wide { overflow: auto; max-height: 720px; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
-th { color: var(--faint); font-weight: 500; text-align: right; vertical-align: bottom; padding: 6px 8px;
+th { color: var(--faint); font-weight: 500; text-align: right; vertical-align: bottom; padding: 6px 7px;
   line-height: 1.3; position: sticky; top: 0; background: #fff; box-shadow: inset 0 -1px 0 var(--ink); }
 th small, td small { display: block; font-size: 12px; font-weight: 400; color: var(--faint); }
-td { text-align: right; padding: 5px 8px; vertical-align: top; white-space: nowrap;
+td { text-align: right; padding: 5px 7px; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid var(--rule); }
 th.words, td.words { text-align: left; }
 td.words { white-space: normal; }

@@ -82,6 +82,9 @@ def study_table(sweep: Finished, *, by_rank: bool = False) -> StudyTable:
             for above, below in [
                 *((title, f"{title} {OWN_BEST}") for _, title in tasks),
                 *zip(fresh[::2], fresh[1::2], strict=True),
+                *((scored[0], spread) for spread in of_seeds[1:]),
+                ("score of baseline", "time of baseline"),
+                ("trainable", "parameters"),
             ]
         },
         best=frozenset(
@@ -117,7 +120,7 @@ def _cells(sweep: Finished, row: Mapping[str, Any], tasks: Sequence[str], *, see
         str(row["rank"] or NOTHING),
         *(NOTHING if value is None else words(value) for value in sweep.values(row)),
         _score(_overall(row)),
-        *([str(row["seeds"]), _score(row["seed_sd"])] if seeds else []),
+        *([str(row["seeds"]), NOTHING if _overall(row) is None else _score(row["seed_sd"])] if seeds else []),
         *(_score(row.get(task)) for task in tasks),
         str(row["best_epoch"] or NOTHING),
         *(f"{_score(own[task]['score'])} ({own[task]['epoch']})" if task in own else NOTHING for task in tasks),
@@ -157,8 +160,10 @@ def _notes(sweep: Finished) -> list[str]:
         "Scores stand at the epoch of the best overall dev score"
         + (f", means over {seeds} seeds; the epoch is the first seed's" if seeds > 1 else "")
         + "; own best: each task's over all epochs"
-        + (", of the mean over the seeds" if seeds > 1 else "")
-        + ", with its epoch. Time is of training alone, by the clock: "
+        + (", of the mean over the seeds at one epoch" if seeds > 1 else "")
+        + ", with its epoch"
+        + (" (scores, each seed's at its own best epoch, may be above it)" if seeds > 1 else "")
+        + ". Time is of training alone, by the clock: "
         "trials beside each other slow each other."
     ]
     if any(row.get("confirmed") for row in sweep.rows):
