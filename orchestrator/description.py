@@ -25,8 +25,8 @@ def description(
         who, by, more = said[0], said[1] if len(said) > 1 else "", said[2:]
     else:
         row = next((row for row in board["rows"] if row["trial"] == champion["search_trial"]), None)
-        who = f"{named(board, row)} is champion" if row else "The baseline is champion, for nothing was shown to be better"
-        who += f": {champion['mean']:.4f} over {champion['seeds']} fresh seeds."
+        who = f"{named(board, row)} is" if row else "Nothing was shown to be better: the baseline is"
+        who += f" champion, {champion['mean']:.4f} over {champion['seeds']} fresh seeds."
         best = next((row for row in found["rows"] if not row["is_baseline"]), champion)
         by, more = sentence(board["varies"], champion if row else best), said
     if not ended:

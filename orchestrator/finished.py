@@ -56,6 +56,15 @@ class Finished:
         config = shown(self.plan, row["config"])
         return [config.get(path) for path in self.plan.varies]
 
+    def differing(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return of each config what varies with its values, but for what is the same in all of these."""
+        values = [self.values(row) for row in rows]
+        places = [place for place in range(len(self.titles)) if any(each[place] != values[0][place] for each in values)]
+        return [
+            ", ".join(f"{self.titles[place]} {words(each[place])}" for place in places if each[place] is not None)
+            for each in values
+        ]
+
     def label(self, row: Mapping[str, Any]) -> str:
         """Return a config in words: what varies, with its values."""
         pairs = zip(self.titles, self.values(row), strict=True)

@@ -15,8 +15,10 @@ from orchestrator.finished import Finished, number, read_finished
 from orchestrator.paths import SweepPaths
 from orchestrator.progress import clock_text
 from orchestrator.redaction import redacted
-from orchestrator.report_sections import SECTIONS, Report, Section
+from orchestrator.report_material import Report, Section
+from orchestrator.report_sections import SECTIONS
 from orchestrator.report_style import SCRIPT, STYLE
+from orchestrator.sentences import on_importance, on_sharing
 from orchestrator.show import MINILM_NOTE, verdict
 from orchestrator.study_table import study_table
 
@@ -105,6 +107,7 @@ def _head(report: Report) -> str:
     sweep = report.sweep
     plan, rows = sweep.plan, sweep.rows
     first, *rest = report.verdict.split("\n")
+    told_below = {*on_sharing(sweep.board), *on_importance(sweep.board)}
     seconds = sum(number(row["train_seconds"]) or 0.0 for row in sweep.board["trials"])
     facts = {
         "configs": f"{len(rows):,}",
@@ -122,7 +125,7 @@ def _head(report: Report) -> str:
         f'<header>\n<p class="eyebrow">sweep {html.escape(plan.name)}</p>\n'
         f"<h1>{html.escape(escaped(plan.question))}</h1>\n"
         f'<p class="verdict">{html.escape(first)}</p>\n'
-        + "".join(f"<p>{html.escape(line)}</p>\n" for line in rest)
+        + "".join(f"<p>{html.escape(line)}</p>\n" for line in rest if line not in told_below)
         + "".join(f'<p class="note">{html.escape(note)}</p>\n' for note in notes)
         + f"<dl>{said}</dl>\n</header>"
     )

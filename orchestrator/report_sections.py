@@ -4,112 +4,17 @@ What a person wrote, a question or a name, is text and never markup.
 """
 
 import html
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from model.table_file import escaped
-from orchestrator.curves import OVERALL, RATE, Curve, panels
-from orchestrator.finished import Finished, number
+from orchestrator.curves import OVERALL, RATE, panels
 from orchestrator.parallel_axes import parallel
-from orchestrator.pictures import MARKS, NO_VERDICT, Figure, Point, front, score_by_time, scores
+from orchestrator.pictures import front, score_by_time, scores
 from orchestrator.redaction import redacted
-from orchestrator.study_table import StudyTable, study_table
-
-MOST_CURVES = 50
-"""Trials whose curves are drawn, the best; the baseline's beside them."""
-LONGEST_NAME = 36
-"""Characters of what varies that stand at an axis; else the trial's number stands there."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One part of the report."""
-
-    title: str
-    says: str
-    """A sentence or two: what there is to see."""
-    figure: Figure | None = None
-    content: str = ""
-    """HTML."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """All that a section may want."""
-
-    sweep: Finished
-    verdict: str
-    """As the terminal says it, a sentence a line."""
-    links: Sequence[tuple[str, str]] = ()
-    """What lies where, or is done how: a word, and a path, link or command."""
-    points: Sequence[Point] = field(init=False)
-    curves: Sequence[Curve] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Take from the sweep what figures show."""
-        object.__setattr__(self, "points", _points(self.sweep))
-        object.__setattr__(self, "curves", _curves(self.sweep))
-
-
-def _points(sweep: Finished) -> list[Point]:
-    """Return the ranked configs, the best first."""
-    return [
-        Point(
-            rank=row["rank"],
-            name=_name(sweep, row),
-            label=sweep.label(row),
-            best=score,
-            low=number(row["ci_low"]),
-            high=number(row["ci_high"]),
-            verdict=_verdict(row, is_baseline=row["trial"] == sweep.board["baseline"]),
-            seconds=number(row["train_seconds"]),
-            values=sweep.values(row),
-        )
-        for row in sweep.rows
-        if row["rank"] and (score := number(row["best"])) is not None
-    ]
-
-
-def _verdict(row: Mapping[str, Any], *, is_baseline: bool) -> str:
-    said = "baseline" if is_baseline else row["verdict"]
-    return said if said in MARKS else NO_VERDICT
-
-
-def _name(sweep: Finished, row: Mapping[str, Any]) -> str:
-    label = sweep.label(row)
-    return label if len(label) <= LONGEST_NAME else f"trial {row['trial']:04d}"
-
-
-def _curves(sweep: Finished) -> list[Curve]:
-    """Return the curves of the best trials and of the baseline's, in the order of their numbers."""
-    of_config = {trial: row for row in sweep.rows for trial in row["trials"]}
-    scored = [row for row in sweep.board["trials"] if number(row["best"]) is not None and sweep.histories[row["trial"]]]
-    ranked = sorted(scored, key=lambda row: (row["rank"] is None, -row["best"]))
-    chosen = ranked[:MOST_CURVES]
-    chosen += [row for row in ranked[MOST_CURVES:] if of_config[row["trial"]]["trial"] == sweep.board["baseline"]]
-    return [
-        _curve(sweep, row, of_config[row["trial"]], is_best=row is ranked[0])
-        for row in sorted(chosen, key=lambda row: row["trial"])
-    ]
-
-
-def _curve(sweep: Finished, row: Mapping[str, Any], config: Mapping[str, Any], *, is_best: bool) -> Curve:
-    history = sweep.histories[row["trial"]]
-    seed = f", seed {row['config'].get('seed')}" if sweep.plan.seeds > 1 else ""
-    values = {
-        task["name"]: [number(entry["scores"].get(task["name"])) for entry in history] for task in sweep.plan.tasks
-    }
-    values[OVERALL] = [number(entry.get("dev_score")) for entry in history]
-    values[RATE] = [number(entry.get("learning_rate")) for entry in history]
-    return Curve(
-        name=_name(sweep, config) + seed,
-        label=sweep.label(config) + seed,
-        is_best=is_best,
-        is_baseline=config["trial"] == sweep.board["baseline"],
-        epochs=[int(entry["epoch"]) for entry in history],
-        values=values,
-    )
+from orchestrator.report_findings import fresh_seeds, importance, sharing
+from orchestrator.report_material import MOST_CURVES, Report, Section
+from orchestrator.study_table import OWN_BEST, StudyTable, study_table
 
 
 def _scores(report: Report) -> Section | None:
@@ -118,9 +23,7 @@ def _scores(report: Report) -> Section | None:
         title="Scores by rank",
         says="Each config's best dev score with its 95 % interval. Colour and symbol say how it stands to the baseline "
         "(diamond, dotted line), all comparisons together."
-        + (
-            f" {unranked} without a whole run {'are' if unranked > 1 else 'is'} in the table alone." if unranked else ""
-        ),
+        + (f" {unranked} without a rank {'are' if unranked > 1 else 'is'} in the table alone." if unranked else ""),
         figure=scores(report.points),
     )
 
@@ -192,18 +95,20 @@ def _table(report: Report) -> Section | None:
 
 
 def _html_table(table: StudyTable) -> str:
-    """Return the table with each task's own best under its score: so it needs no more than the page's width."""
-    shown = [place for place in range(len(table.columns)) if place not in table.own.values()]
+    """Return the table with what may stand under another column there: so it needs no more than the page's width."""
+    shown = [place for place in range(len(table.columns)) if place not in table.under.values()]
 
     def cell(tag: str, row: Sequence[str], place: int, look: str = "") -> str:
         kind = f"{'words' * (place in table.left)}{look}"
-        under = f"<small>{html.escape(row[table.own[place]])}</small>" if place in table.own else ""
+        under = f"<small>{html.escape(row[table.under[place]])}</small>" if place in table.under else ""
         words = html.escape(row[place])
         if tag == "th":  # broken where a name has a joint, so that the column is narrow; "similarity r" is not
             words = words.replace(" r", "&nbsp;r").replace("_", "_<wbr>").replace(".", ".<wbr>")
+        elif place in table.left:
+            words = words.replace("+", "+<wbr>")
         return f'<{tag} class="{kind}">{words}{under}</{tag}>'
 
-    names = ["own best" if place in table.own.values() else name for place, name in enumerate(table.columns)]
+    names = ["own best" if name.endswith(OWN_BEST) else name for name in table.columns]
     head = "".join(cell("th", names, place) for place in shown)
     rows = [
         f'<tr class="{"baseline" * (number == table.baseline)}">'
@@ -236,6 +141,9 @@ def _link(place: str) -> str:
 
 SECTIONS: list[Callable[[Report], Section | None]] = [
     _scores,
+    fresh_seeds,
+    importance,
+    sharing,
     _learning_curves,
     _rates,
     _time,

@@ -22,13 +22,16 @@ dd { margin: 0; overflow-wrap: anywhere; }
 section dl { display: grid; grid-template-columns: max-content 1fr; gap: 8px 24px; margin: 0; align-items: baseline; }
 code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 a { color: var(--accent); font-size: 14px; }
+h3 { font-size: 16px; font-weight: 650; margin: 18px 0 4px; }
+.said { margin: 8px 0 0; padding: 0; list-style: none; }
+.said li { max-width: 96ch; padding: 3px 0; overflow-wrap: anywhere; }
 .figure { width: 100%; }
 .wide { overflow: auto; max-height: 720px; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
-th { color: var(--faint); font-weight: 500; text-align: right; vertical-align: bottom; padding: 6px 8px;
+th { color: var(--faint); font-weight: 500; text-align: right; vertical-align: bottom; padding: 6px 7px;
   line-height: 1.3; position: sticky; top: 0; background: #fff; box-shadow: inset 0 -1px 0 var(--ink); }
 th small, td small { display: block; font-size: 12px; font-weight: 400; color: var(--faint); }
-td { text-align: right; padding: 5px 8px; vertical-align: top; white-space: nowrap;
+td { text-align: right; padding: 5px 7px; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid var(--rule); }
 th.words, td.words { text-align: left; }
 td.words { white-space: normal; }

@@ -2,18 +2,21 @@
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from model.encoder_files import MINILM_SHA256
 from model.table_file import escaped
 from orchestrator.finished import Finished, number, words
+from orchestrator.leaderboard import OTHER_TASKS
 from orchestrator.show import MINILM_NOTE
 
 NOTHING = "-"
 """In a cell that has no value."""
 OWN_BEST = "own best (epoch)"
+FRESH = ("fresh mean", "fresh sd", "confirmed", "fresh seeds")
+"""What a confirmation gives: its mean over fresh seeds with its spread, and its verdict with their number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +28,8 @@ class StudyTable:
     rows: Sequence[Sequence[str]]
     left: frozenset[int]
     """Columns of words; numbers are aligned to the right."""
-    own: Mapping[int, int]
-    """Column of a task's score to that of its own best, which may stand under it."""
+    under: Mapping[int, int]
+    """Column to one that may stand under it: a task's score to its own best, a mean to its spread."""
     best: frozenset[tuple[int, int]]
     """Row and column of the highest scores of a column."""
     baseline: int | None
@@ -45,7 +48,7 @@ class StudyTable:
             columns=self.columns,
             rows=[self.rows[row] for row in kept],
             left=self.left,
-            own=self.own,
+            under=self.under,
             best=frozenset((kept.index(row), column) for row, column in self.best if row in kept),
             baseline=None if self.baseline is None else kept.index(self.baseline),
             notes=[f"{rows} of {len(self.rows)} rows.", *self.notes],
@@ -61,23 +64,33 @@ def study_table(sweep: Finished, *, by_rank: bool = False) -> StudyTable:
     if sweep.plan.configs and not by_rank:
         rows = sorted(rows, key=lambda row: row["trial"])
     of_seeds = ["seeds", "sd"] if sweep.plan.seeds > 1 else []
+    fresh = FRESH if any(row.get("confirmed") for row in rows) else ()
     scored = ["best overall", *(title for _, title in tasks)]
     columns = [
         "rank", *sweep.titles, scored[0], *of_seeds, *scored[1:], "epoch",
         *(f"{title} {OWN_BEST}" for _, title in tasks),
-        "verdict", "score of baseline", "time of baseline", "train seconds", "trainable", "parameters",
+        "verdict", *fresh, "score of baseline", "time of baseline", "train seconds", "trainable", "parameters",
     ]  # fmt: skip
     names = [name for name, _ in tasks]
     return StudyTable(
         title=f"{sweep.plan.name}: {escaped(sweep.plan.question)}",
         columns=columns,
-        rows=[_cells(sweep, row, names, seeds=bool(of_seeds)) for row in rows],
-        left=frozenset({*_of_words(sweep, rows), columns.index("verdict")}),
-        own={columns.index(title): columns.index(f"{title} {OWN_BEST}") for _, title in tasks},
+        rows=[_cells(sweep, row, names, seeds=bool(of_seeds), fresh=bool(fresh)) for row in rows],
+        left=frozenset({*_of_words(sweep, rows), *(columns.index(n) for n in ("verdict", *fresh[2:3]))}),
+        under={
+            columns.index(above): columns.index(below)
+            for above, below in [
+                *((title, f"{title} {OWN_BEST}") for _, title in tasks),
+                *zip(fresh[::2], fresh[1::2], strict=True),
+                *((scored[0], spread) for spread in of_seeds[1:]),
+                ("score of baseline", "time of baseline"),
+                ("trainable", "parameters"),
+            ]
+        },
         best=frozenset(
             (place, columns.index(title))
             for title, values in {
-                title: [number(row.get(name)) for row in rows]
+                title: [number(_overall(row) if name == "best" else row.get(name)) for row in rows]
                 for title, name in zip(scored, ("best", *names), strict=True)
             }.items()
             for place in _highest(values)
@@ -93,20 +106,26 @@ def _of_words(sweep: Finished, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     return [place for place, column in enumerate(values, start=1) if any(number(value) is None for value in column)]
 
 
-def _cells(sweep: Finished, row: Mapping[str, Any], tasks: Sequence[str], *, seeds: bool) -> list[str]:
+def _overall(row: Mapping[str, Any]) -> Any:
+    """Return a config's best score; none of a config with other tasks, whose score is a mean over other things."""
+    return None if row["verdict"] == OTHER_TASKS else row["best"]
+
+
+def _cells(sweep: Finished, row: Mapping[str, Any], tasks: Sequence[str], *, seeds: bool, fresh: bool) -> list[str]:
     base = sweep.baseline or {}
     # A trial that was stopped early has had less time because of that, and a score of fewer epochs.
     whole = base if row["rank"] else {}
-    histories = [sweep.histories.get(trial, ()) for trial in row["trials"]]
+    own = row.get("own_best") or {}
     return [
         str(row["rank"] or NOTHING),
         *(NOTHING if value is None else words(value) for value in sweep.values(row)),
-        _score(row["best"]),
-        *([str(row["seeds"]), _score(row["seed_sd"])] if seeds else []),
+        _score(_overall(row)),
+        *([str(row["seeds"]), NOTHING if _overall(row) is None else _score(row["seed_sd"])] if seeds else []),
         *(_score(row.get(task)) for task in tasks),
         str(row["best_epoch"] or NOTHING),
-        *(_own_best(task, histories) for task in tasks),
+        *(f"{_score(own[task]['score'])} ({own[task]['epoch']})" if task in own else NOTHING for task in tasks),
         verdict_text(row),
+        *(_fresh(row) if fresh else ()),
         _share(row["best"], whole.get("best")),
         _share(row["train_seconds"], whole.get("train_seconds")),
         NOTHING if (seconds := number(row["train_seconds"])) is None else f"{seconds:,.0f}",
@@ -122,15 +141,11 @@ def verdict_text(row: Mapping[str, Any]) -> str:
     return "stopped early" if row["state"] == "pruned" else str(row["verdict"] or NOTHING)
 
 
-def _own_best(task: str, histories: Iterable[Sequence[Mapping[str, Any]]]) -> str:
-    """Return a task's best score over all epochs of a config's trials, and its epoch: the first of several."""
-    found = [
-        (score, -int(entry["epoch"]))
-        for history in histories
-        for entry in history
-        if (score := number(entry["scores"].get(task))) is not None
-    ]
-    return f"{max(found)[0]:.4f} ({-max(found)[1]})" if found else NOTHING
+def _fresh(row: Mapping[str, Any]) -> list[str]:
+    """Return what fresh seeds say of a config, as FRESH has it; nothing of one that was not confirmed."""
+    if not row.get("confirmed"):
+        return [NOTHING] * len(FRESH)
+    return [_score(row["confirm_mean"]), _score(row["confirm_sd"]), str(row["confirmed"]), str(row["confirm_seeds"])]
 
 
 def _highest(values: Sequence[float | None]) -> list[int]:
@@ -144,9 +159,15 @@ def _notes(sweep: Finished) -> list[str]:
     said = [
         "Scores stand at the epoch of the best overall dev score"
         + (f", means over {seeds} seeds; the epoch is the first seed's" if seeds > 1 else "")
-        + "; own best: each task's over all epochs, with its epoch. Time is of training alone, by the clock: "
+        + "; own best: each task's over all epochs"
+        + (", of the mean over the seeds at one epoch" if seeds > 1 else "")
+        + ", with its epoch"
+        + (" (scores, each seed's at its own best epoch, may be above it)" if seeds > 1 else "")
+        + ". Time is of training alone, by the clock: "
         "trials beside each other slow each other."
     ]
+    if any(row.get("confirmed") for row in sweep.rows):
+        said.append("Fresh: on seeds that the search has not seen; the search's own scores are in none of these means.")
     if sweep.baseline is None:
         said.append("The baseline did not complete: nothing is compared with it.")
     if sweep.plan.encoder.get("weights") == MINILM_SHA256:

@@ -40,12 +40,16 @@ def trial(number, config, history, state="completed"):
     )
 
 
-def finished(paths, plan, trials):
-    """Return a sweep of these trials as its report reads it; judged by made-up verdicts, intervals of 0.02 a side."""
+def finished(paths, plan, trials, **judged):
+    """Return a sweep of these trials as its report reads it; judged by made-up verdicts, intervals of 0.02 a side.
+
+    `judged` is what else is found: importances and transfer.
+    """
     tasks = [TASKS[name].to_dict() for name in TASK_NAMES]
     version = PLAN_VERSION * 100 + CONFIG_VERSION
     plan = replace(plan, name=paths.name, version=version, tasks=tasks, data={"source": "nowhere"}, trials=len(trials))
-    judgement = Judgement(columns={group.key: _columns(group) for group in groups(plan, trials) if group.completed})
+    columns = {group.key: _columns(group) for group in groups(plan, trials) if group.completed}
+    judgement = Judgement(columns=columns, **judged)
     return Finished(
         plan=plan,
         paths=paths,
@@ -55,9 +59,9 @@ def finished(paths, plan, trials):
     )
 
 
-def write_sweep(paths, plan, trials):
+def write_sweep(paths, plan, trials, **judged):
     """Write such a sweep to its folder; return its plan."""
-    sweep = finished(paths, plan, trials)
+    sweep = finished(paths, plan, trials, **judged)
     write_json(paths.plan, sweep.plan.to_dict())
     for each in trials:
         how = {"failure": each.failure, "error": each.error} if each.state == "failed" else {"best": each.best}
@@ -65,6 +69,41 @@ def write_sweep(paths, plan, trials):
         write_verdict(paths.trial(each.number), said)
     write_leaderboard(paths, sweep.board)
     return sweep.plan
+
+
+def write_confirmation(paths, trials, verdicts, *, champion=None):
+    """Write what three fresh seeds found of these trials, the baseline first; their scores are 0.6, 0.61 and 0.62."""
+    rows = [_confirmed(place, each, said) for place, (each, said) in enumerate(zip(trials, verdicts, strict=True))]
+    result = {
+        "top": len(rows) - 1, "seeds": 3, "candidates": len(rows) - 1, "unit": "core seconds",
+        "decided": sum(row["verdict"] in ("better", "worse") for row in rows), "spent": 90.0, "spent_a_decision": 45.0,
+        "rows": rows, "champion": champion,
+    }  # fmt: skip
+    paths.confirmed.parent.mkdir(parents=True, exist_ok=True)
+    write_json(paths.confirmed, result)
+
+
+def write_test(paths, openings=1):
+    """Write what the test set said of a winner and the baseline."""
+    rows = [{"who": who, "trial": 1, "seeds": 3, "mean": mean} for who, mean in (("winner", 0.58), ("baseline", 0.57))]
+    write_json(
+        paths.opened,
+        {"opened": "2026-11-26 12:00:00 +0000", "test_set": "ab" * 32, "openings": openings, "examples": 72}
+        | {"rows": rows, "difference": 0.01, "difference_low": -0.02, "difference_high": 0.04, "verdict": "tied"},
+    )
+
+
+def _confirmed(place, record, verdict):
+    is_baseline = verdict == "baseline"
+    apart = None if is_baseline or verdict is None else 0.01 * place
+    return {
+        "config": record.config, "is_baseline": is_baseline, "search_trial": None if is_baseline else record.number,
+        "trials": [place * 3 + n for n in range(3)], "failed": [], "seeds": 3, "scores": [0.6, 0.61, 0.62],
+        "mean": 0.61, "sd": 0.01, "paired_seeds": 3, "difference": apart,
+        "difference_low": None if apart is None else apart - 0.005,
+        "difference_high": None if apart is None else apart + 0.005,
+        "e_value": 1.0, "verdict": verdict, "train_seconds": 30.0, "best_trial": place * 3,
+    }  # fmt: skip
 
 
 def _columns(group):

@@ -68,9 +68,9 @@ def test_once_confirmed_the_champion_comes_first(board, verdict):
 
     who, by, where = lines(description(board, 0.45, LINK, ended=True))
 
-    champion = "Trial 0001 (weight_decay 0.001) is champion: 0.7080 over 3 fresh seeds."
+    champion = "Trial 0001 (weight_decay 0.001) is champion, 0.7080 over 3 fresh seeds."
     if verdict == "undecided":
-        champion = "The baseline is champion, for nothing was shown to be better: 0.6980 over 3 fresh seeds."
+        champion = "Nothing was shown to be better: the baseline is champion, 0.6980 over 3 fresh seeds."
     assert who == f"**{champion}**"
     assert by.startswith("Trial 0001 (weight_decay 0.001) is ")
     assert "`models:/exp9@champion`" in where

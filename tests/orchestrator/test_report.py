@@ -16,8 +16,9 @@ from orchestrator.finished import read_finished
 from orchestrator.judgement import Judgement
 from orchestrator.leaderboard import TrialRecord
 from orchestrator.paths import SweepPaths
+from orchestrator.report_material import MOST_CURVES, Report, Section
 from orchestrator.report_page import POLICY, draw_report, page
-from orchestrator.report_sections import MOST_CURVES, SECTIONS, Report, Section
+from orchestrator.report_sections import SECTIONS
 from tests.environment import own_environment
 from tests.finished import entry, finished, trial, write_sweep
 

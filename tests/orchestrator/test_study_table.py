@@ -10,9 +10,9 @@ from model.encoder_files import MINILM_SHA256
 from orchestrator.finished import read_finished
 from orchestrator.paths import SweepPaths
 from orchestrator.show import MINILM_NOTE
-from orchestrator.study_table import NOTHING, markdown, study_table
+from orchestrator.study_table import FRESH, NOTHING, markdown, study_table
 from orchestrator.table_image import ROWS, write_image
-from tests.finished import entry, trial, write_sweep
+from tests.finished import entry, trial, write_confirmation, write_sweep
 
 EVERYTHING = TrialConfig(unfrozen_layers="all")
 TOP_TWO = TrialConfig()
@@ -100,7 +100,7 @@ def test_without_the_baseline_the_table_says_so(tmp_path, bare_plan):
 
 
 def test_seeds_are_told_with_their_spread(tmp_path, bare_plan):
-    """A config of three seeds is one row; its own bests are over all three trials."""
+    """A config of three seeds is one row; its own bests are of the mean over the seeds, as its scores are."""
     configs = [replace(TOP_TWO, seed=seed) for seed in range(3)]
     paths = SweepPaths(tmp_path, "seeds")
     trials = [trial(n, c, [entry(1, (0.5 + n / 10, 0.6, 0.6))]) for n, c in enumerate(configs)]
@@ -112,8 +112,42 @@ def test_seeds_are_told_with_their_spread(tmp_path, bare_plan):
         "3",
         "0.0333",
         "0.6000",
-        "0.7000 (1)",
+        "0.6000 (1)",
     )
+
+
+def test_what_fresh_seeds_say_stands_beside_the_configs_that_were_confirmed(tmp_path, bare_plan):
+    """Mean, spread, number and verdict; without a confirmation there are no such columns."""
+    configs = [replace(TOP_TWO, learning_rate=rate) for rate in (1e-5, 2e-5, 3e-5)]
+    trials = [trial(n, config, [entry(1, (0.5, 0.6, 0.6))]) for n, config in enumerate(configs)]
+    paths = SweepPaths(tmp_path, "exp2")
+    write_sweep(paths, bare_plan(configs), trials)
+    assert not set(FRESH) & set(study_table(read_finished(paths)).columns)
+    write_confirmation(paths, trials[:2], ("baseline", "better"))
+    write_sweep(paths, bare_plan(configs), trials)
+
+    table = study_table(read_finished(paths))
+
+    assert [[cells(table, n)[name] for name in FRESH] for n in range(3)] == [
+        ["0.6100", "0.0100", "baseline", "3"],
+        ["0.6100", "0.0100", "better", "3"],
+        [NOTHING] * 4,
+    ]
+    assert "| verdict | fresh mean | fresh sd | confirmed | fresh seeds |" in markdown(table)
+    assert any(note.startswith("Fresh: on seeds that the search has not seen") for note in table.notes)
+
+
+def test_a_config_with_other_tasks_has_no_overall_score_to_compare(tmp_path, bare_plan):
+    """It is a mean over other things, and never the column's best."""
+    configs = [TOP_TWO, replace(TOP_TWO, tasks=("similarity",)), replace(TOP_TWO, learning_rate=1e-5)]
+    trials = [trial(n, config, [entry(1, (0.5, 0.6, 0.6 + n / 10))]) for n, config in enumerate(configs)]
+    paths = SweepPaths(tmp_path, "alone")
+    write_sweep(paths, bare_plan(configs), trials)
+
+    table = study_table(read_finished(paths))
+
+    assert (cells(table, 1)["best overall"], cells(table, 1)["similarity r"]) == (NOTHING, "0.7000")
+    assert (2, table.columns.index("best overall")) in table.best
 
 
 def test_a_sweep_of_one_trial_has_a_table_of_one_row(tmp_path, bare_plan):
@@ -134,7 +168,8 @@ def test_a_trial_whose_folder_is_gone_keeps_its_row(exp1):
     found = cells(study_table(read_finished(exp1)), 1)
 
     assert found["score of baseline"] == "97 %"
-    assert (found["parameters"], found["sentiment own best (epoch)"]) == (NOTHING, NOTHING)
+    assert found["sentiment own best (epoch)"] == "0.4700 (1)"
+    assert found["parameters"] == NOTHING
 
 
 def test_markdown_shows_what_was_written_as_it_is(bare_plan, tmp_path):
