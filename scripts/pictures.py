@@ -136,7 +136,7 @@ def take_pictures(link: str, report: Path | None, folder: Path) -> list[Path]:
     with browser() as opened:
         page = opened.new_page()
         page.goto(run_url(base, run))
-        page.get_by_text(note.splitlines()[0][:40] if note else name).first.wait_for()
+        page.get_by_text(note.strip("*")[:40] if note else name).first.wait_for()
         clear_the_way(page)
         take(page, "run.png")
         page = opened.new_page()

@@ -20,7 +20,7 @@ import pytest
 from model.checkpoint import PREDICTIONS
 from model.files import write_json, write_manifest
 from orchestrator.inspection import Options, inspect
-from orchestrator.leaderboard import TrialRecord, leaderboard, write_leaderboard
+from orchestrator.leaderboard import TrialRecord, groups, leaderboard, write_leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import draft
 from orchestrator.resources import Machine, Node
@@ -43,7 +43,11 @@ WIDE_PX = 2600  # columns outside the window are not in the page at all
 
 # By trial number, so that neither the trials' order nor the order of their names is the leaderboard's.
 BEST_BY_TRIAL = (0.7012, 0.7191, 0.65, 0.708, 0.6902, 0.7134, 0.6981)
-VERDICT = ("Trial 0001 has the best dev score.", "It is 0.0179 above the baseline: tied.", "One seed each.")
+FIRST_LINES = (
+    "Trial 0001 (common_layers 0, task_layers 1) has the best dev score, 0.7191",
+    "It is 0.0179 above the baseline (0.7012)",
+    "models:/exp4@best-dev",
+)
 BEST_FIRST = sorted(range(7), key=BEST_BY_TRIAL.__getitem__, reverse=True)
 
 
@@ -64,9 +68,10 @@ def write_sweep(out, encoder, data):
     projection = Projection(plan, paths, None)
     trials = [ended_trial(plan, paths, number, best) for number, best in enumerate(BEST_BY_TRIAL)]
     projection.sync(trials)
-    board = leaderboard(plan, paths, trials)
+    judgement = projection.judge.judge(groups(plan, trials))
+    board = leaderboard(plan, paths, trials, projection.runs, judgement)
     write_leaderboard(paths, board)
-    projection.finish(board, "\n".join(VERDICT))
+    projection.finish(board, 0.45)
     experiment = MlflowClient(projection.uri).get_experiment_by_name(plan.name)
     return experiment.experiment_id, json.loads(json.loads(experiment.tags[VIEW_TAG])["state"])
 
@@ -229,13 +234,13 @@ def test_a_view_in_another_format_is_not_shown_as_ours(board, page, out, renamed
     assert shown != (view["columnOrder"], [f"{trial:04d}" for trial in BEST_FIRST])
 
 
-def test_the_sweeps_own_run_shows_the_verdicts_first_three_lines(board, page):
-    """Whoever opens it reads who won, by how much and what that is worth without a click."""
+def test_the_sweeps_own_run_says_who_by_how_much_and_where_in_three_lines(board, page):
+    """Whoever opens it reads them without a click."""
     ui_base, experiment, *_ = board
     tab = page.context.new_page()
     tab.set_viewport_size({"width": 1600, "height": 900})
     tab.goto(run_url(ui_base, sweep_run(ui_base, experiment)))
-    for line in VERDICT:
+    for line in FIRST_LINES:
         place = tab.get_by_text(line).first
         place.wait_for()
         box = place.bounding_box()
