@@ -12,6 +12,7 @@ from orchestrator.leaderboard import TrialRecord, groups, leaderboard, write_lea
 from orchestrator.plan import CONFIG_VERSION, PLAN_VERSION
 from orchestrator.trial_files import write_verdict
 
+DATA = {"source": "nowhere", "content": {}, "max_dev_examples": None}
 TASK_NAMES = ("sentiment", "paraphrase", "similarity")
 
 
@@ -47,7 +48,7 @@ def finished(paths, plan, trials, **judged):
     """
     tasks = [TASKS[name].to_dict() for name in TASK_NAMES]
     version = PLAN_VERSION * 100 + CONFIG_VERSION
-    plan = replace(plan, name=paths.name, version=version, tasks=tasks, data={"source": "nowhere"}, trials=len(trials))
+    plan = replace(plan, name=paths.name, version=version, tasks=tasks, data=DATA | plan.data, trials=len(trials))
     columns = {group.key: _columns(group) for group in groups(plan, trials) if group.completed}
     judgement = Judgement(columns=columns, **judged)
     return Finished(
