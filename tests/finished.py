@@ -15,6 +15,12 @@ from orchestrator.trial_files import write_verdict
 DATA = {"source": "nowhere", "content": {}, "max_dev_examples": None}
 TASK_NAMES = ("sentiment", "paraphrase", "similarity")
 
+PAIR = {
+    "task": "sentiment", "alone": 2, "shared": 0, "tasks": ["sentiment", "paraphrase"], "alone_score": 0.5,
+    "shared_score": 0.45, "shared_own_best": None, "difference": -0.05, "low": -0.08, "high": -0.02, "verdict": "hurt",
+}  # fmt: skip
+"""A task alone and shared, as a leaderboard has it."""
+
 
 def entry(epoch, scores, seconds=10.0, rate=1e-3):
     """Return an epoch of a history, of the tasks' scores in the study's order."""
