@@ -49,7 +49,7 @@ def against(cheap: SweepPaths, full: SweepPaths) -> Against:
     the two have other tasks or dev data, or share fewer than two configs.
     """
     one, other = _Finished(cheap), _Finished(full)
-    _require_same_measure(one.plan, other.plan)
+    require_same_measure(one.plan, other.plan)
     fields = _fields(one, other)
     cheap_keys, full_keys = one.keyed(fields), other.keyed(fields)
     both = [key for key in cheap_keys if key in full_keys]
@@ -153,7 +153,7 @@ def _record(paths: SweepPaths, row: Mapping[str, Any]) -> TrialRecord:
     return TrialRecord(row["trial"], row["state"], row["config"], verdict.get("history", []), verdict.get("best"))
 
 
-def _require_same_measure(cheap: Plan, full: Plan) -> None:
+def require_same_measure(cheap: Plan, full: Plan) -> None:
     """Raise SweepError where scores of the two sweeps are not of the same dev examples of the same tasks."""
     tasks = [{task.name: task for task in plan.ranked_tasks()} for plan in (cheap, full)]
     if tasks[0] != tasks[1]:

@@ -20,6 +20,7 @@ LANE = 0.26
 SEARCHED, FRESH, ALONE, FLOOR = "the search's own score", "one fresh seed", "alone", "noise alone, its 95th percentile"
 BARS = {"matters": (ACCENT, ""), "not told apart": (ACCENT, "/"), "within noise": (GREY, "")}
 """A finding's colour and pattern."""
+STRIPES = {"fillmode": "overlay", "fgcolor": "white", "size": 8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,14 +185,19 @@ def effects(bars: Sequence[Bar]) -> Figure:
             traces.append({
                 "type": "bar", "orientation": "h", "name": finding, "width": 0.5,
                 "x": [bar.effect for _, bar in chosen], "y": [place for place, _ in chosen],
-                "marker": {"color": colour, "pattern": {"shape": pattern, "fgcolor": "white", "size": 7}},
+                "marker": {"color": colour, "pattern": STRIPES | {"shape": pattern}},
                 "text": [text(bar.says) for _, bar in chosen], "textposition": "none",
                 "hovertemplate": "%{text}<extra></extra>",
             })  # fmt: skip
-    traces.append({
-        "type": "scatter", "mode": "markers", "name": FLOOR,
-        "x": [bar.floor for bar in bars], "y": list(range(len(bars))),
-        "marker": {"symbol": "line-ns", "size": 30, "color": INK, "line": {"color": INK, "width": 2.5}},
+    marks: dict[str, Any] = {
+        "type": "scatter", "mode": "markers", "x": [bar.floor for bar in bars], "y": list(range(len(bars))),
+        "marker": {"symbol": "line-ns", "size": 30, "line": {"color": "white", "width": 6}},
+        "hoverinfo": "skip", "showlegend": False,
+    }  # fmt: skip
+    traces.append(marks)  # a white edge, so that the mark stands out from a dark bar
+    traces.append(marks | {
+        "name": FLOOR, "marker": {"symbol": "line-ns", "size": 30, "line": {"color": INK, "width": 2.5}},
+        "hoverinfo": "text", "showlegend": True,
         "text": [f"noise alone: up to {bar.floor:.4f}" for bar in bars], "hovertemplate": "%{text}<extra></extra>",
     })  # fmt: skip
     made = layout(120 + ROW_PX * len(bars), margin={"l": 64, "r": 24, "t": 48, "b": 56})

@@ -38,7 +38,7 @@ def fresh_seeds(report: Report) -> Section | None:
     if not result or not result["rows"]:
         return None
     rows = _confirmed_rows(report.sweep, result)
-    said = [*show_confirmation.sentences(board["varies"], result), *_champion(report.sweep, result)]
+    said = [*show_confirmation.sentences(board["varies"], result), *champion(report.sweep)]
     return Section(
         title="Confirmed on fresh seeds",
         says="The best configs and the baseline, trained again on seeds that the search has not seen. A square is what "
@@ -71,15 +71,17 @@ def _confirmed_rows(sweep: Finished, result: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-def _champion(sweep: Finished, result: Mapping[str, Any]) -> list[str]:
-    """Say whom the confirmation chose."""
+def champion(sweep: Finished) -> list[str]:
+    """Say whom the confirmation chose, in a sentence; nothing where there is none."""
+    result = sweep.board.get("confirmation") or {"rows": [], "champion": None}
     chosen = result["champion"]
     row = next((row for row in result["rows"] if chosen is not None and row["best_trial"] == chosen), None)
     if row is None:
         return []
     if row["is_baseline"]:
-        return ["Its champion is the baseline: nothing was shown to be better."]
-    return [f"Its champion is trial {row['search_trial']:04d} ({sweep.label(row)}): better than the baseline."]
+        return ["On fresh seeds the baseline is champion: nothing was shown to be better."]
+    who = f"trial {row['search_trial']:04d}"
+    return [f"On fresh seeds {who} is champion ({sweep.label(row)}): it is better than the baseline."]
 
 
 def _on_test(test: Mapping[str, Any]) -> list[str]:

@@ -15,11 +15,13 @@ from orchestrator.finished import Finished, number, read_finished
 from orchestrator.paths import SweepPaths
 from orchestrator.progress import clock_text
 from orchestrator.redaction import redacted
+from orchestrator.report_findings import champion
 from orchestrator.report_material import Report, Section
 from orchestrator.report_sections import SECTIONS
 from orchestrator.report_style import SCRIPT, STYLE
 from orchestrator.sentences import on_importance, on_sharing
 from orchestrator.show import MINILM_NOTE, verdict
+from orchestrator.show_confirmation import of_board, test_lines
 from orchestrator.study_table import study_table
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -107,7 +109,9 @@ def _head(report: Report) -> str:
     sweep = report.sweep
     plan, rows = sweep.plan, sweep.rows
     first, *rest = report.verdict.split("\n")
-    told_below = {*on_sharing(sweep.board), *on_importance(sweep.board)}
+    told_below = {*on_sharing(sweep.board), *on_importance(sweep.board), *of_board(sweep.board)}
+    rest = [line for line in rest if line not in told_below]
+    rest += [*champion(sweep), *test_lines(sweep.board.get("test"))]
     seconds = sum(number(row["train_seconds"]) or 0.0 for row in sweep.board["trials"])
     facts = {
         "configs": f"{len(rows):,}",
@@ -125,7 +129,7 @@ def _head(report: Report) -> str:
         f'<header>\n<p class="eyebrow">sweep {html.escape(plan.name)}</p>\n'
         f"<h1>{html.escape(escaped(plan.question))}</h1>\n"
         f'<p class="verdict">{html.escape(first)}</p>\n'
-        + "".join(f"<p>{html.escape(line)}</p>\n" for line in rest if line not in told_below)
+        + "".join(f"<p>{html.escape(line)}</p>\n" for line in rest)
         + "".join(f'<p class="note">{html.escape(note)}</p>\n' for note in notes)
         + f"<dl>{said}</dl>\n</header>"
     )

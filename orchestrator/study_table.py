@@ -119,11 +119,11 @@ def _cells(sweep: Finished, row: Mapping[str, Any], tasks: Sequence[str], *, see
     return [
         str(row["rank"] or NOTHING),
         *(NOTHING if value is None else words(value) for value in sweep.values(row)),
-        _score(_overall(row)),
-        *([str(row["seeds"]), NOTHING if _overall(row) is None else _score(row["seed_sd"])] if seeds else []),
-        *(_score(row.get(task)) for task in tasks),
+        score_text(_overall(row)),
+        *([str(row["seeds"]), NOTHING if _overall(row) is None else score_text(row["seed_sd"])] if seeds else []),
+        *(score_text(row.get(task)) for task in tasks),
         str(row["best_epoch"] or NOTHING),
-        *(f"{_score(own[task]['score'])} ({own[task]['epoch']})" if task in own else NOTHING for task in tasks),
+        *(f"{score_text(own[task]['score'])} ({own[task]['epoch']})" if task in own else NOTHING for task in tasks),
         verdict_text(row),
         *(_fresh(row) if fresh else ()),
         _share(row["best"], whole.get("best")),
@@ -145,7 +145,12 @@ def _fresh(row: Mapping[str, Any]) -> list[str]:
     """Return what fresh seeds say of a config, as FRESH has it; nothing of one that was not confirmed."""
     if not row.get("confirmed"):
         return [NOTHING] * len(FRESH)
-    return [_score(row["confirm_mean"]), _score(row["confirm_sd"]), str(row["confirmed"]), str(row["confirm_seeds"])]
+    return [
+        score_text(row["confirm_mean"]),
+        score_text(row["confirm_sd"]),
+        str(row["confirmed"]),
+        str(row["confirm_seeds"]),
+    ]
 
 
 def _highest(values: Sequence[float | None]) -> list[int]:
@@ -191,7 +196,8 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(text, quote=False))
 
 
-def _score(value: Any) -> str:
+def score_text(value: Any) -> str:
+    """Return a score as people write it."""
     known = number(value)
     return NOTHING if known is None else f"{known:.4f}"
 

@@ -12,7 +12,14 @@ from orchestrator.leaderboard import TrialRecord, groups, leaderboard, write_lea
 from orchestrator.plan import CONFIG_VERSION, PLAN_VERSION
 from orchestrator.trial_files import write_verdict
 
+DATA = {"source": "nowhere", "content": {}, "max_dev_examples": None}
 TASK_NAMES = ("sentiment", "paraphrase", "similarity")
+
+PAIR = {
+    "task": "sentiment", "alone": 2, "shared": 0, "tasks": ["sentiment", "paraphrase"], "alone_score": 0.5,
+    "shared_score": 0.45, "shared_own_best": None, "difference": -0.05, "low": -0.08, "high": -0.02, "verdict": "hurt",
+}  # fmt: skip
+"""A task alone and shared, as a leaderboard has it."""
 
 
 def entry(epoch, scores, seconds=10.0, rate=1e-3):
@@ -47,7 +54,7 @@ def finished(paths, plan, trials, **judged):
     """
     tasks = [TASKS[name].to_dict() for name in TASK_NAMES]
     version = PLAN_VERSION * 100 + CONFIG_VERSION
-    plan = replace(plan, name=paths.name, version=version, tasks=tasks, data={"source": "nowhere"}, trials=len(trials))
+    plan = replace(plan, name=paths.name, version=version, tasks=tasks, data=DATA | plan.data, trials=len(trials))
     columns = {group.key: _columns(group) for group in groups(plan, trials) if group.completed}
     judgement = Judgement(columns=columns, **judged)
     return Finished(

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from model.config import CONFIG_VERSION
 from model.files import write_json
 from model.tasks import TASKS
+from orchestrator import report
 from orchestrator.against import against
 from orchestrator.errors import SweepError
 from orchestrator.judgement import Judge
@@ -16,6 +18,7 @@ from orchestrator.leaderboard import groups, leaderboard, write_leaderboard
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import PLAN_VERSION
 from orchestrator.trial_files import write_verdict
+from tests.environment import own_environment
 from tests.predicted import EXAMPLES, answers, predicted_trial
 
 RATES = (1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3)
@@ -108,6 +111,23 @@ def test_only_what_both_have_is_paired_whatever_the_number_of_seeds(finished):
     assert not found.values["seed_noise_unknown"]
     assert "Of 4 configs that says little" in found.markdown
     assert "these very models" not in found.markdown
+
+
+def test_the_report_command_prints_it_of_two_sweeps(finished):
+    """After their own tables; what cannot be compared is a line, and no failure."""
+    cheap, full = finished("cheap"), finished("full", unfrozen_layers="all")
+    finished("other", plan_changes={"data": DATA | {"max_dev_examples": 9}})
+
+    with own_environment():
+        both, apart = (
+            CliRunner().invoke(report.app, [*names, "--out", str(cheap.out)])
+            for names in (("cheap", "full"), ("cheap", "other"))
+        )
+
+    assert (both.exit_code, apart.exit_code) == (0, 0), both.output + apart.output
+    assert both.stdout.endswith(f"{against(cheap, full).markdown}\n")
+    assert apart.stdout.splitlines()[-1].startswith("No ranking is compared: cheap and other were scored on other dev")
+    assert "Scores on other dev data or of other tasks are not comparable: cheap and other were scored" in apart.stdout
 
 
 def test_configs_with_other_tasks_are_no_part_of_it(finished):

@@ -80,10 +80,32 @@ def test_the_command_prints_the_table_and_draws_it_and_the_report(write):
 
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.count("| rank | learning_rate | best overall |") == 2
+    assert "### 2 sweeps beside each other" in result.stdout
     assert f"table   {first.table_image}" in result.stdout
     for paths in (first, second):
         assert paths.table_image.read_bytes().startswith(b"\x89PNG")
         assert "has the best dev score" in drawn(paths)
+
+
+def test_one_sweep_is_not_compared_with_itself(write):
+    """Named twice it is one."""
+    paths = write()
+
+    assert "sweeps beside each other" not in run(paths, "exp2", "exp2").stdout
+
+
+def test_why_no_ranking_is_compared_is_told_in_a_line_and_is_no_failure(write):
+    """The tables are what was asked for; of three sweeps no ranking is asked for."""
+    one = write("exp2")
+    write("again")
+
+    result = run(one, "exp2", "again")
+
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("No ranking")]
+    assert "no trial that completed has predictions" in line
+    write("more")
+    assert "No ranking" not in run(one, "exp2", "again", "more").stdout
 
 
 # --- errors ---

@@ -15,16 +15,12 @@ from orchestrator.report_findings import fresh_seeds, importance, sharing
 from orchestrator.report_material import Report
 from orchestrator.report_page import page
 from orchestrator.report_sections import SECTIONS
-from tests.finished import entry, trial, write_confirmation, write_sweep, write_test
+from tests.finished import PAIR, entry, trial, write_confirmation, write_sweep, write_test
 
 CONFIGS = [TrialConfig(learning_rate=rate) for rate in (2e-5, 1e-5, 3e-5)]
 TRIALS = [trial(n, config, [entry(1, (0.5 + n / 50, 0.7, 0.6))]) for n, config in enumerate(CONFIGS)]
 VERDICTS = ("baseline", "better", "undecided")
 EFFECT = {"parameter": "learning_rate", "levels": 3, "effect": 0.012, "floor": 0.004, "p": 0.001, "p_apart": 0.001}
-PAIR = {
-    "task": "sentiment", "alone": 2, "shared": 0, "tasks": ["sentiment", "paraphrase"], "alone_score": 0.5,
-    "shared_score": 0.45, "shared_own_best": None, "difference": -0.05, "low": -0.08, "high": -0.02, "verdict": "hurt",
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -106,8 +102,8 @@ def test_it_says_what_the_terminal_says_and_who_is_champion(report):
 
     lines = said(fresh_seeds(won))
     assert lines[0].startswith("Trial 0001 (learning_rate 1e-05) is better than the baseline: +0.0100 over 3 fresh")
-    assert lines[-1] == "Its champion is trial 0001 (learning_rate 1e-05): better than the baseline."
-    assert said(fresh_seeds(lost))[-1] == "Its champion is the baseline: nothing was shown to be better."
+    assert lines[-1] == "On fresh seeds trial 0001 is champion (learning_rate 1e-05): it is better than the baseline."
+    assert said(fresh_seeds(lost))[-1] == "On fresh seeds the baseline is champion: nothing was shown to be better."
     assert not any("champion" in line for line in said(fresh_seeds(none)))
 
 
@@ -182,13 +178,16 @@ def test_a_task_alone_is_hollow_beside_the_shared_one_with_the_interval_of_what_
 
 
 def test_the_head_leaves_to_the_sections_what_they_say(report):
-    """Once is enough; what fresh seeds say stands in both."""
-    made = report(VERDICTS, transfer=[PAIR])
+    """Once is enough; who is champion and what the test set said stand in both."""
+    made = report(VERDICTS, champion=3, openings=1, transfer=[PAIR])
     line = "Trained alone, sentiment reaches 0.500 and shared 0.450: sharing costs it 0.050 (0.020 to 0.080)."
 
-    text = page(Report(sweep=made.sweep, verdict=f"Won.\n{line}\nAnother line."))
+    candidate = said(fresh_seeds(made))[0]
 
-    assert text.count(line) == 1
+    text = page(Report(sweep=made.sweep, verdict=f"Won.\n{line}\nAnother line.\n{candidate}"))
+
+    assert text.count(line) == text.count(candidate) == 1
+    assert text.count("On fresh seeds trial 0001 is champion") == text.count("Test set (72 examples") == 2
     assert "<p>Another line.</p>" in text
 
 

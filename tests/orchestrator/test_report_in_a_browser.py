@@ -10,7 +10,7 @@ from orchestrator.finished import read_finished
 from orchestrator.paths import SweepPaths
 from orchestrator.report_page import draw_report
 from scripts.pictures import CHROMIUM, FLAGS
-from tests.finished import entry, trial, write_sweep
+from tests.finished import PAIR, entry, trial, write_confirmation, write_sweep
 
 pytestmark = pytest.mark.slow
 if not CHROMIUM.is_file():
@@ -25,14 +25,32 @@ FIGURES = [
     "Score against training time",
     "What varies, and what it comes to",
 ]
+FOUND = ["Confirmed on fresh seeds", "What matters", "Alone and shared"]
+"""Of the smaller sweep, after its scores."""
 TRIALS, LARGE = 7, 120
 QUESTION = "<script>document.title = 'taken'</script> Which heads?"
 COUNTED = """
 plots => plots.map(plot => [
-    plot.getAttribute("aria-label"), plot.data.length, plot.querySelectorAll(".scatterlayer .trace").length,
-    plot.querySelectorAll(".scatterlayer path").length, plot.getBoundingClientRect().width,
+    plot.getAttribute("aria-label"), plot.data.length,
+    plot.querySelectorAll(":is(.scatterlayer, .barlayer) .trace").length,
+    plot.querySelectorAll(":is(.scatterlayer, .barlayer) path").length, plot.getBoundingClientRect().width,
 ])
 """
+
+
+IMPORTANCES = [
+    {"parameter": path, "levels": 4, "effect": 0.01, "floor": 0.004, "p": 0.01, "p_apart": 0.01, "finding": finding}
+    | {"seed_noise_unknown": True}
+    for path, finding in zip(
+        ("learning_rate", "heads.common_layers", "heads.task_layers"), ("matters", "not told apart", "within noise"),
+        strict=True,
+    )
+]  # fmt: skip
+
+
+def figures(trials):
+    """Return the titles of the figures in the report of so many trials."""
+    return [FIGURES[0], *(FOUND if trials == TRIALS else []), *FIGURES[1:]]
 
 
 @pytest.fixture(scope="module", params=[TRIALS, LARGE], ids="{} trials".format)
@@ -47,7 +65,11 @@ def opened(request, tmp_path_factory, bare_plan):
         trial(n, config, [entry(e, (0.4 + n / 1000, 0.7 + e / 100, 0.8), 5 + n % 9) for e in (1, 2, 3)])
         for n, config in enumerate(configs)
     ]
-    write_sweep(paths, replace(bare_plan(configs, question=QUESTION), seeds=1), trials)
+    found = {}
+    if request.param == TRIALS:
+        write_confirmation(paths, trials[:4], ("baseline", "better", "undecided", "worse"), champion=3)
+        found = {"importances": IMPORTANCES, "transfer": [PAIR, PAIR | {"task": "similarity", "verdict": "helped"}]}
+    write_sweep(paths, replace(bare_plan(configs, question=QUESTION), seeds=1), trials, **found)
     draw_report(paths, read_finished(paths).board, 0.4, "http://127.0.0.1:9/#/x")
     asked, said = [], []
     with sync_playwright() as driver:
@@ -58,18 +80,18 @@ def opened(request, tmp_path_factory, bare_plan):
         page.on("pageerror", lambda error: said.append(str(error)))
         page.route("**", lambda route: route.continue_() if route.request.url.startswith("file://") else route.abort())
         page.goto(paths.report.as_uri())
-        page.locator(".figure .main-svg").nth(2 * len(FIGURES) - 1).wait_for(state="attached")
-        yield page, asked, said
+        page.locator(".figure .main-svg").nth(2 * len(figures(request.param)) - 1).wait_for(state="attached")
+        yield page, asked, said, figures(request.param)
         browser.close()
 
 
 def test_every_figure_is_drawn_with_all_its_traces(opened):
     """Each has an svg with a path for every trace that it was given, and the page's width."""
-    page, *_ = opened
+    page, _, _, names = opened
 
     found = page.locator(".figure").evaluate_all(COUNTED)
 
-    assert [name for name, *_ in found] == FIGURES
+    assert [name for name, *_ in found] == names
     for name, given, drawn, shapes, width_px in found:
         assert given == drawn > 0, name
         assert shapes >= drawn, name
@@ -78,7 +100,7 @@ def test_every_figure_is_drawn_with_all_its_traces(opened):
 
 def test_it_asks_for_nothing_and_complains_of_nothing(opened):
     """Its own file is all that is read; the console stays empty."""
-    _, asked, said = opened
+    _, asked, said, _ = opened
 
     assert len([url for url in asked if not url.startswith(("data:", "blob:"))]) == 1
     assert said == []
