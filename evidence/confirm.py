@@ -57,13 +57,16 @@ def confirm(
     alpha: float = ALPHA,
     known: KnownNoise | None = None,
     example_error: float = 0.0,
+    example_alpha: float | None = None,
     effect_variance: float = EFFECT_VARIANCE,
 ) -> Confirmation:
     """Return what the paired differences of S seeds say, candidate less baseline with the same seed.
 
     Without `known`, fewer than four seeds decide nothing, however far apart. `example_error` is the standard error that
     the examples give the mean difference (the seeds share them, so it does not fall with more): 0 asks about these very
-    examples, and another value spends half of alpha on it. For K candidates at once pass alpha / K.
+    examples. The seeds' part may miss with probability `alpha`, the examples' part with `example_alpha`; without the
+    latter each has half of alpha. For K candidates at once pass alpha / K, and for the examples a share of all that the
+    candidates were chosen from.
     """
     if differences_S.ndim != 1 or not len(differences_S) or not np.isfinite(differences_S).all():
         raise ValueError(f"differences {differences_S.tolist()}; expected at least one, all of them numbers")
@@ -74,9 +77,10 @@ def confirm(
     degrees = seeds - 1
     if known is not None:
         squares, degrees = squares + 2 * known.variance * known.degrees, degrees + known.degrees
-    for_seeds = alpha / 2 if example_error else alpha
-    by_seeds = _half_width(seeds, squares, degrees, for_seeds, effect_variance)
-    half = by_seeds + (stats.norm.ppf(1 - alpha / 4) * example_error if example_error else 0.0)
+    shared = example_error > 0 and example_alpha is None
+    by_seeds = _half_width(seeds, squares, degrees, alpha / 2 if shared else alpha, effect_variance)
+    for_examples = alpha / 2 if example_alpha is None else example_alpha
+    half = by_seeds + (stats.norm.ppf(1 - for_examples / 2) * example_error if example_error else 0.0)
     outcome = Outcome.UNDECIDED
     if abs(mean) > half:
         outcome = Outcome.BETTER if mean > 0 else Outcome.WORSE
@@ -103,6 +107,18 @@ def log_e_value(
     # No noise and no difference: nothing was learnt of either, as if r were 0.
     ratio = np.divide(squares + signal / more, with_signal, out=np.ones_like(with_signal), where=with_signal > 0)
     return np.asarray(-np.log(more) / 2 - (np.asarray(degrees) + 1) / 2 * np.log(ratio))
+
+
+def fewest_seeds(known_degrees: int, others: int, alpha: float, most: int) -> int | None:
+    """Return how many seeds it takes before any difference, however large, can be decided; None beyond `most`.
+
+    `known_degrees` are those of noise known beforehand, `others` the configs whose seeds tell more of it.
+    """
+    for seeds in range(1, most + 1):
+        degrees = seeds - 1 + known_degrees + others * (seeds - 1)
+        if np.isfinite(_half_width(seeds, 1.0, degrees, alpha, EFFECT_VARIANCE)):
+            return seeds
+    return None
 
 
 def _half_width(seeds: int, squares: float, degrees: int, alpha: float, effect_variance: float) -> float:

@@ -19,15 +19,17 @@ def confirmations(
     baseline: Hashable,
     *,
     candidates: int,
+    searched: int,
     known: KnownNoise | None = None,
     alpha: float = ALPHA,
 ) -> dict[Hashable, Confirmation]:
     """Return what is known of each candidate that shares a seed with the baseline.
 
     `keys` and `seeds` say of each trial which config it is and on which seed. A candidate is paired with the baseline
-    by seed. Each of the `candidates`, those not trained yet too, has its share of alpha (Bonferroni: they are few).
-    What is known of the seeds' noise is that of earlier trials, `known`, and that of the other candidates' fresh seeds,
-    which are none of this pair's. The examples' error enters: they are the ones that the candidates were chosen by.
+    by seed. What is known of the seeds' noise is that of earlier trials, `known`, and that of the other candidates'
+    fresh seeds, which are none of this pair's. Half of alpha is the seeds', shared out among the `candidates`, who are
+    few. The other half is the examples', shared out among all `searched` configs: the candidates were chosen from so
+    many by these very examples, and what luck they had there comes back with every fresh seed.
     """
     if not len(keys) == len(seeds) == len(trials.overall_T):
         raise ValueError(f"{len(trials.overall_T)} trials, {len(keys)} keys and {len(seeds)} seeds; expected as many")
@@ -48,11 +50,17 @@ def confirmations(
         ]
         found[key] = confirm(
             trials.overall_T[pairs_S2[:, 0]] - trials.overall_T[pairs_S2[:, 1]],
-            alpha=alpha / candidates,
+            alpha=share(candidates, alpha),
+            example_alpha=alpha / 2 / max(searched, candidates),
             known=pooled(known, others),
             example_error=example_error(trials, pairs_S2[:, 0], pairs_S2[:, 1]),
         )
     return found
+
+
+def share(candidates: int, alpha: float = ALPHA) -> float:
+    """Return what of alpha the seeds of one candidate have."""
+    return alpha / 2 / candidates
 
 
 def pooled(known: KnownNoise | None, scores: Sequence[Array]) -> KnownNoise | None:
@@ -70,12 +78,7 @@ def example_error(trials: Scores, first: Array, second: Array) -> float:
     `first` and `second` are the places of their trials. What a seed brings of its own in examples it gets right is not
     in it, where there are several: that is seed noise.
     """
-    columns = [*first, *second]
-    part = Scores(
-        overall_T=trials.overall_T[columns],
-        covariance_TT=trials.covariance_TT[np.ix_(columns, columns)],
-        resolution=trials.resolution,
-    )
+    part = trials.part([*first, *second])
     examples_TT = configs(part, [0] * len(first) + [1] * len(second)).examples_TT
     variance = examples_TT[0, 0] + examples_TT[1, 1] - 2 * examples_TT[0, 1]
     return float(np.sqrt(max(variance, 0.0) + trials.resolution**2))

@@ -93,6 +93,15 @@ class Scores:
     resolution: float
     """Root of the summed squares of what one example of each task weighs: no difference is known better than that."""
 
+    def part(self, places: Sequence[int]) -> "Scores":
+        """Return the scores of some of the trials."""
+        chosen = np.asarray(places, dtype=np.intp)
+        return Scores(
+            overall_T=self.overall_T[chosen],
+            covariance_TT=self.covariance_TT[np.ix_(chosen, chosen)],
+            resolution=self.resolution,
+        )
+
 
 def scores(answers: Sequence[Answers]) -> Scores:
     """Return the overall scores of the trials and their covariance.

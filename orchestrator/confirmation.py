@@ -16,10 +16,14 @@ from evidence.confirm import Confirmation, KnownNoise, Outcome
 from evidence.confirmations import confirmations
 from model.files import write_json
 from orchestrator.errors import SweepError
+from orchestrator.failures import Failure
 from orchestrator.judgement import Judge
 from orchestrator.leaderboard import Group, TrialRecord, config_key, groups
 from orchestrator.plan import Plan
 from orchestrator.spec import MOST_SEEDS
+
+UNSTABLE = "unstable"
+"""Verdict on a config whose training diverged on a fresh seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +38,14 @@ class Asked:
     """Above every seed of the search."""
     candidates: tuple[int, ...]
     """Trials that stand for the candidates in the search, the best first."""
+    searched: int
+    """Configs that the candidates were chosen from."""
     known: KnownNoise | None
     """What the search tells of the seeds' noise; None where it repeated none."""
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
         write_json(path, asdict(self))
-
-    def grown(self, now: "Asked") -> "Asked":
-        """Return this confirmation as it goes on, where `now` is what would be asked of the sweep as it stands.
-
-        Candidates stay, whatever has overtaken them since: each was looked at, and alpha is shared out among all.
-        """
-        more = [number for number in now.candidates if number not in self.candidates]
-        candidates = (*self.candidates, *more)[: max(now.top, len(self.candidates))]
-        return replace(self, top=max(self.top, now.top), seeds=now.seeds, candidates=candidates)
 
     @staticmethod
     def read(path: Path) -> "Asked":
@@ -58,7 +55,9 @@ class Asked:
             known = KnownNoise(**values["known"]) if values["known"] else None
             return Asked(**{**values, "candidates": tuple(values["candidates"]), "known": known})
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SweepError(f"{path}: cannot be read ({error}); --new starts the confirmation afresh") from error
+            raise SweepError(
+                f"{path}: cannot be read ({error}); move {path.parent} away, and the confirmation starts afresh"
+            ) from error
 
 
 def ask(
@@ -82,8 +81,9 @@ def ask(
     if found is not None and found.seed_variance:
         known = KnownNoise(variance=found.seed_variance, degrees=found.degrees)
     return Asked(
-        sweep_id=plan.sweep_id, top=top, seeds=seeds, first_seed=first, candidates=tuple(candidates[:top]), known=known
-    )
+        sweep_id=plan.sweep_id, top=top, seeds=seeds, first_seed=first, candidates=tuple(candidates[:top]),
+        searched=len(candidates), known=known,
+    )  # fmt: skip
 
 
 def first_plan(search: Plan, searched: Sequence[TrialRecord], asked: Asked) -> Plan:
@@ -123,45 +123,78 @@ def key_of(config: Mapping[str, Any]) -> str:
     return config_key(config, seedless=True)
 
 
-def judged(plan: Plan, trials: Sequence[TrialRecord], judge: Judge, asked: Asked) -> dict[Hashable, Confirmation]:
-    """Return what the fresh seeds say of each candidate so far."""
+@dataclass(frozen=True)
+class Standing:
+    """What the fresh seeds say of a candidate, so far or for good."""
+
+    confirmation: Confirmation
+    verdict: str
+    """better, worse, undecided, or unstable: training diverged on a fresh seed."""
+
+    @property
+    def settled(self) -> bool:
+        """Return whether nothing more is to be learnt of it."""
+        return self.verdict != Outcome.UNDECIDED
+
+
+def standings(plan: Plan, trials: Sequence[TrialRecord], judge: Judge, asked: Asked) -> dict[Hashable, Standing]:
+    """Return how each candidate that was compared stands.
+
+    Round by round: who is settled by the seeds of some round stays so, whatever later seeds of others would make of it.
+    A config whose training diverged on a fresh seed is unstable and never better, whatever its other seeds say.
+    """
     scored = judge.scored(groups(plan, trials))
-    if not scored.keys:
-        return {}
-    return confirmations(
-        scored.scores,
-        scored.keys,
-        [int(trial.config["seed"]) for trial in scored.trials],
-        key_of(plan.baseline),
-        candidates=len(asked.candidates),
-        known=asked.known,
-    )
+    seeds = [int(trial.config["seed"]) for trial in scored.trials]
+    diverged = {key_of(trial.config) for trial in trials if trial.failure == Failure.DIVERGED}
+    found: dict[Hashable, Standing] = {}
+    for last in sorted(set(seeds)):
+        part = [place for place, seed in enumerate(seeds) if seed <= last]
+        compared = confirmations(
+            scored.scores.part(part),
+            [scored.keys[place] for place in part],
+            [seeds[place] for place in part],
+            key_of(plan.baseline),
+            candidates=len(asked.candidates),
+            searched=asked.searched,
+            known=asked.known,
+        )
+        for key, confirmation in compared.items():
+            if key not in found or not found[key].settled:
+                found[key] = Standing(confirmation, str(confirmation.outcome))
+    return {
+        key: replace(standing, verdict=UNSTABLE) if key in diverged and standing.verdict != Outcome.WORSE else standing
+        for key, standing in found.items()
+    }
 
 
-def settled(found: Mapping[Hashable, Confirmation]) -> set[Hashable]:
+def settled(found: Mapping[Hashable, Standing]) -> set[Hashable]:
     """Return the candidates of which nothing more is to be learnt."""
-    return {key for key, confirmation in found.items() if confirmation.outcome is not Outcome.UNDECIDED}
+    return {key for key, standing in found.items() if standing.settled}
 
 
 def outcome(
     plan: Plan,
     searched: Sequence[TrialRecord],
     trials: Sequence[TrialRecord],
-    found: Mapping[Hashable, Confirmation],
+    found: Mapping[Hashable, Standing],
     asked: Asked,
 ) -> dict[str, Any]:
     """Return the confirmation's result as plain values: a row for the baseline and each candidate, and who is champion.
 
-    The champion is the candidate with the best mean of those that are better than the baseline, else the baseline.
+    The champion is the best of the candidates that are better than the baseline, on the seeds that all of these had;
+    where there is none it is the baseline.
     """
     by_key = {group.key: group for group in groups(plan, trials)}
     base, *candidates = (key_of(config) for config in _entrants(plan, searched, asked))
     entered = [(base, None), *zip(candidates, asked.candidates, strict=True)]
     rows = [
-        _row(by_key[key], found.get(key), plan) | {"search_trial": number} for key, number in entered if key in by_key
+        _row(by_key[key], found.get(key), plan, asked) | {"search_trial": number}
+        for key, number in entered
+        if key in by_key
     ]
     better = [row for row in rows if row["verdict"] == Outcome.BETTER]
-    chosen = max(better, key=lambda row: float(row["mean"])) if better else next(iter(rows), None)
+    common = min((row["seeds"] for row in better), default=0)
+    chosen = max(better, key=lambda row: mean(row["scores"][:common])) if better else next(iter(rows), None)
     decided = len(settled(found))
     seconds = sum(row["train_seconds"] for row in rows)
     unit = "GPU seconds" if plan.gpus_per_trial else "core seconds"
@@ -173,15 +206,16 @@ def outcome(
         "decided": decided,
         "unit": unit,
         "spent": round(seconds * each, 2),
-        "spent_a_decision": round(seconds * each / len(asked.candidates), 2),
+        "spent_a_decision": round(seconds * each / decided, 2) if decided else None,
         "rows": rows,
         "champion": chosen["best_trial"] if chosen else None,
     }
 
 
-def _row(group: Group, confirmation: Confirmation | None, plan: Plan) -> dict[str, Any]:
+def _row(group: Group, standing: Standing | None, plan: Plan, asked: Asked) -> dict[str, Any]:
     """Return a config's row: its mean over fresh seeds, and how it stands to the baseline."""
     whole, scores = group.completed, group.scores
+    confirmation = standing.confirmation if standing else None
     best = max(whole, key=lambda trial: float((trial.best or {})["dev_score"]), default=None)
     tasks = [task.name for task in plan.ranked_tasks()]
     low, high = confirmation.interval if confirmation else (None, None)
@@ -200,7 +234,8 @@ def _row(group: Group, confirmation: Confirmation | None, plan: Plan) -> dict[st
         "difference_low": _finite(low),
         "difference_high": _finite(high),
         "e_value": _finite(confirmation.e_value) if confirmation else None,
-        "verdict": "baseline" if group.is_baseline else str(confirmation.outcome) if confirmation else None,
+        "verdict": "baseline" if group.is_baseline else standing.verdict if standing else None,
+        "stopped_early": bool(standing and standing.settled and standing.confirmation.seeds < asked.seeds),
         "train_seconds": round(sum(entry["train_seconds"] for t in group.trials for entry in t.history), 2),
         "best_trial": best.number if best else None,
     }

@@ -23,7 +23,7 @@ from orchestrator.failures import InputChangedError
 from orchestrator.folders import private_files
 from orchestrator.idle import IdleSweep, idle_sweep
 from orchestrator.judgement import Judge
-from orchestrator.leaderboard import TrialRecord, read_trials
+from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials
 from orchestrator.lease import leased
 from orchestrator.material import planned_corpus
 from orchestrator.mlflow_client import first_line
@@ -74,9 +74,8 @@ class Confirmation:
 
     def _extended(self) -> Plan | None:
         """Write down and return the plan with one more round; None where there is to be none."""
-        found = confirmation.judged(self.plan, self.trials(), self.judge, self.asked)
-        done = confirmation.settled(found)
-        more = confirmation.next_plan(self.plan, self._searched, self.asked, done)
+        found = confirmation.standings(self.plan, self.trials(), self.judge, self.asked)
+        more = confirmation.next_plan(self.plan, self._searched, self.asked, confirmation.settled(found))
         if more is None:
             return None
         write_json(self.paths.plan, more.to_dict())
@@ -86,7 +85,7 @@ class Confirmation:
     def outcome(self) -> dict[str, Any]:
         """Return what it found."""
         trials = self.trials()
-        found = confirmation.judged(self.plan, trials, self.judge, self.asked)
+        found = confirmation.standings(self.plan, trials, self.judge, self.asked)
         return confirmation.outcome(self.plan, self._searched, trials, found, self.asked)
 
 
@@ -159,22 +158,23 @@ def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signa
 
 def _settled(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
     """Return what is asked and the plan so far: those of the confirmation that was begun, or new ones."""
-    paths, board = search.paths, json.loads(search.paths.leaderboard.read_text(encoding="utf-8"))
+    paths = search.paths
     trials = read_trials(search.study, paths)
-    now = confirmation.ask(search.plan, board, trials, Judge(search.plan, paths), request.top, request.seeds)
     if not paths.asked.exists():
+        board = leaderboard(search.plan, paths, trials)  # of the study: the file may be of an earlier day
+        now = confirmation.ask(search.plan, board, trials, Judge(search.plan, paths), request.top, request.seeds)
         return now, confirmation.first_plan(search.plan, trials, now)
     before = Asked.read(paths.asked)
     wrong = []
     if before.sweep_id != search.plan.sweep_id:
         wrong.append(f"{paths.asked}: is of another sweep; move {paths.confirmation.root} away")
-    elif request.top < before.top:
+    elif request.top != before.top:
         wrong.append(
             f"--top {request.top}: this confirmation was begun with --top {before.top}, and its verdicts are corrected "
-            "for so many; there may be more, not fewer"
+            "for so many; there may be more --seeds"
         )
     refuse(wrong)
-    asked = before.grown(now)
+    asked = replace(before, seeds=request.seeds)
     if not paths.confirmation.plan.exists():
         return asked, confirmation.first_plan(search.plan, trials, asked)
     plan = read_plan(paths.confirmation.plan)

@@ -36,7 +36,7 @@ def find_experiment(client: MlflowClient, plan: Plan, paths: SweepPaths, uri: st
         costs=("expected", "p_beats_baseline", *tasks, "train_seconds", "trainable_params"),
     )
     view, shown = view_tag(columns, created_at_ms=int(time.time() * 1000))
-    place = f"{socket.gethostname()}:{paths.root}"
+    place = f"{socket.gethostname()}:{paths.search.root}"
     found = client.get_experiment_by_name(plan.name)
     if found is not None and found.lifecycle_stage == "deleted":
         raise SweepError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.config import config_to_dict
 from model.files import write_json
+from orchestrator.openings import result_of
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.study import TrialStudy
@@ -205,7 +206,7 @@ def leaderboard(
         "rows": [_row(paths, group, rank, top, runs or {}, judgement) | confirmed(group) for rank, group in order],
         "trials": _trial_rows(plan, paths, trials, runs or {}),
         "confirmation": found,
-        "test": _read_json(paths.search.opened) if paths.stage == "search" else None,
+        "test": result_of(paths.openings, plan.sweep_id) if paths.stage == "search" else None,
     }
 
 

@@ -5,7 +5,6 @@ sweeps of OUT share; whoever opens the same data again finds it counted, and so 
 """
 
 import json
-import os
 import sys
 import time
 import uuid
@@ -26,7 +25,7 @@ from model.data import Split
 from model.encoder_files import EncoderSource
 from model.encoder_store import encoder_of
 from model.evaluation import labels_from
-from model.files import DamagedFileError, content_hash, flush_folder, write_json
+from model.files import DamagedFileError, content_hash
 from model.sealed import open_test
 from model.table_file import DataError
 from model.tasks import Task, overall_score
@@ -38,10 +37,10 @@ from orchestrator.console import say
 from orchestrator.errors import SweepError
 from orchestrator.folders import private_files
 from orchestrator.idle import IdleSweep
-from orchestrator.mlflow_client import first_line
-from orchestrator.paths import SweepPaths, TrialPaths
+from orchestrator.openings import OPENED, SCORED, read_lines, result_of, unscored, write_line
+from orchestrator.paths import TrialPaths
 from orchestrator.plan import Plan
-from orchestrator.publishing import publish
+from orchestrator.publishing import attempt, publish
 from orchestrator.trial_files import read_verdict
 
 
@@ -51,22 +50,17 @@ def open_test_set(request: ConfirmRequest) -> int:
     with private_files(), finished_sweep(request) as search:
         contestants = _contestants(search, _confirmed(search))
         tests = _test_sets(search.plan)
-        opening = _on_record(search, tests)
-        found = _of_opening(search, opening, tests) | _scored(search, contestants, tests)
-        write_json(search.paths.opened, found)
-        trouble = None
-        try:
-            publish(search, request.tracking_uri)
-        except SweepError:
-            raise
-        except Exception as error:  # noqa: BLE001  (whatever MLflow raises)
-            trouble = first_line(error)
+        record, opening = search.paths.openings, _on_record(search, tests)
+        scored = _of_opening(tests) | _scored(search, contestants, tests)
+        write_line(record, {"event": SCORED, "id": opening["id"], "found": scored})
+        found = result_of(record, search.plan.sweep_id)
+        assert found is not None
         for line in show_confirmation.test_lines(found):
             console.print(line, soft_wrap=True)
-        console.print(f"record       {search.paths.openings}", soft_wrap=True)
+        console.print(f"record       {record}", soft_wrap=True)
         if request.as_json:
             say(json.dumps({"event": "opened", **found}))
-        if trouble:
+        if trouble := attempt(lambda: publish(search, request.tracking_uri)):
             say(f"error: MLflow is not up to date ({trouble}); rebuild brings it up to date", to=sys.stderr)
             return errors.UNREACHABLE
     return errors.DONE
@@ -148,12 +142,10 @@ def _test_sets(plan: Plan) -> dict[str, Split]:
 def _on_record(search: IdleSweep, tests: Mapping[str, Split]) -> dict[str, Any]:
     """Write this opening down, and return it; one of this sweep that was never scored is gone on with."""
     record, parts = search.paths.openings, {name: split.content_hash() for name, split in tests.items()}
-    known = read_openings(record)
-    done = _scored_openings(search.paths)
-    for entry in known:
-        if entry["sweep_id"] == search.plan.sweep_id and entry["id"] not in done:
-            return entry
-    entry = {
+    if (begun := unscored(read_lines(record), search.plan.sweep_id)) is not None:
+        return begun
+    opening = {
+        "event": OPENED,
         "id": uuid.uuid4().hex,
         "opened": time.strftime("%F %T %z"),
         "sweep": search.plan.name,
@@ -161,54 +153,13 @@ def _on_record(search: IdleSweep, tests: Mapping[str, Split]) -> dict[str, Any]:
         "test_set": content_hash(parts),
         "parts": parts,
     }
-    write_opening(record, entry)
-    return entry
+    write_line(record, opening)
+    return opening
 
 
-def write_opening(record: Path, entry: Mapping[str, Any]) -> None:
-    """Add a line to the record, and see it to the disk; after one that was cut off, on a line of its own."""
-    line = json.dumps(entry, sort_keys=True) + "\n"
-    with record.open("a+b") as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read() == b"\n" else f"\n{line}"
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    flush_folder(record.parent)
-
-
-def read_openings(record: Path) -> list[dict[str, Any]]:
-    """Return every opening so far. A line that a killed process left unfinished is none: nothing was scored then."""
-    found = []
-    try:
-        lines = record.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
-
-
-def _scored_openings(paths: SweepPaths) -> list[str]:
-    """Return the openings of this sweep of which somebody has read a score, in their order."""
-    try:
-        ids: list[str] = json.loads(paths.opened.read_text(encoding="utf-8"))["ids"]
-    except FileNotFoundError:
-        return []
-    return ids
-
-
-def _of_opening(search: IdleSweep, opening: Mapping[str, Any], tests: Mapping[str, Split]) -> dict[str, Any]:
-    """Return what belongs to the opening, whatever comes of it."""
+def _of_opening(tests: Mapping[str, Split]) -> dict[str, Any]:
+    """Return what was opened."""
     return {
-        "ids": [*_scored_openings(search.paths), opening["id"]],
-        "opened": opening["opened"],
-        "test_set": opening["test_set"],
-        "openings": _times(read_openings(search.paths.openings), opening),
         "examples": sum(len(split) for split in tests.values()),
         "sources": {name: Path(split.source).name for name, split in tests.items()},
     }
@@ -250,12 +201,6 @@ def _scored(search: IdleSweep, contestants: Sequence[Contestant], tests: Mapping
         "difference_high": high,
         "verdict": str(first.standing),
     }
-
-
-def _times(known: Sequence[Mapping[str, Any]], opening: Mapping[str, Any]) -> int:
-    """Return how often any task's test data of this opening were opened, this time among them."""
-    parts = set(opening["parts"].values())
-    return max(sum(part in entry["parts"].values() for entry in known) for part in parts)
 
 
 def _answers(task: Task, test: Split, predictions: Sequence[Array]) -> Answers:

@@ -11,8 +11,8 @@ OUT/NAME/trials/NNNN/verdict.json     how the trial ended; absent while it has n
 OUT/NAME/leaderboard.json
 OUT/NAME/report.html, table.png       drawn from all that; nothing is read from them
 OUT/NAME/confirm/                     its confirmation on fresh seeds: plan.json, study.db, trials/ again; asked.json,
-                                      confirmation.json (what it found) and test.json (once the test set is opened)
-OUT/test-set-openings.jsonl           every opening of a test set, by whatever sweep
+                                      confirmation.json (what it found)
+OUT/test-set-openings.jsonl           every opening of a test set, by whatever sweep, and what was scored
 """
 
 import re
@@ -140,11 +140,6 @@ class SweepPaths:
     def confirmed(self) -> Path:
         """Return the file of what a confirmation found."""
         return self.confirmation.root / "confirmation.json"
-
-    @property
-    def opened(self) -> Path:
-        """Return the file of the scores on the test set; absent while that is sealed."""
-        return self.confirmation.root / "test.json"
 
     @property
     def openings(self) -> Path:

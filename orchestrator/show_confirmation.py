@@ -6,22 +6,29 @@ from typing import Any
 
 from rich.console import Console
 
+from evidence.confirm import fewest_seeds
+from evidence.confirmations import share
 from model.config import flatten
 from orchestrator.confirmation import Asked
 from orchestrator.plan import Plan, shown
 from orchestrator.progress import clock_text, value_text
 from orchestrator.resources import Machine
+from orchestrator.spec import MOST_SEEDS
 from orchestrator.tables import Fitting, titles
 
 
 def header(plan: Plan, asked: Asked, at_once: int, machine: Machine) -> str:
-    """Return what is confirmed, on how many seeds."""
+    """Return what is confirmed, on how many seeds, and whether so many can settle anything."""
+    degrees, others = asked.known.degrees if asked.known else 0, len(asked.candidates) - 1
+    fewest = fewest_seeds(degrees, others, share(len(asked.candidates)), MOST_SEEDS)
+    too_few = fewest is None or fewest > asked.seeds
+    note = f"\n  note  with fewer than {fewest} seeds nothing can be settled, however large" if too_few else ""
     last = asked.first_seed + asked.seeds - 1
     numbers = ", ".join(f"{number:04d}" for number in asked.candidates)
     return (
         f"{plan.name}  confirmation of trial{'s' * (len(asked.candidates) > 1)} {numbers} and the baseline\n"
         f"  fresh seeds {asked.first_seed} to {last}, a round a seed, until every verdict is settled\n"
-        f"  {machine.where} · {at_once} at once"
+        f"  {machine.where} · {at_once} at once{note}"
     )
 
 
@@ -76,9 +83,10 @@ def sentences(varies: Sequence[str], result: Mapping[str, Any]) -> list[str]:
         said.append(
             f"Failed on fresh seeds: {', '.join(f'{number:04d}' for number in failed)}; their pairs are left out."
         )
+    each = f", {result['spent_a_decision']:,.0f} a verdict" if result["spent_a_decision"] is not None else ""
     said.append(
-        f"{result['decided']} of {result['candidates']} settled with {result['spent']:,.0f} {result['unit']}, "
-        f"{result['spent_a_decision']:,.0f} a verdict asked for; the search's own scores are in none of these means."
+        f"{result['decided']} of {result['candidates']} settled with {result['spent']:,.0f} {result['unit']}{each}; "
+        "the search's own scores are in none of these means."
     )
     return said
 
@@ -97,8 +105,10 @@ def sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
         "better": "is better than the baseline",
         "worse": "is worse than the baseline",
         "undecided": "is not shown to differ from the baseline",
+        "unstable": "diverged on a fresh seed and is no candidate any more",
     }[row["verdict"]]
-    return f"{who} {found}: {row['difference']:+.4f} over {over} ({range_})."
+    early = "; it was settled early, so this is too far from zero on average" if row.get("stopped_early") else ""
+    return f"{who} {found}: {row['difference']:+.4f} over {over} ({range_}){early}."
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -111,9 +121,10 @@ def test_lines(test: Mapping[str, Any] | None) -> list[str]:
     if test is None:
         return []
     rows: Sequence[Mapping[str, Any]] = test["rows"]
-    scores = "; ".join(f"{row['who']} {row['mean']:.4f} (mean of {row['seeds']} seeds)" for row in rows)
+    scores = _scored(rows)
     times = test["openings"]
-    said = [f"Test set ({test['examples']:,} examples, {test['test_set'][:12]}), opened {test['opened']}: {scores}."]
+    said = [f"Scored before, at {each['opened']}: {_scored(each['rows'])}." for each in test.get("earlier", ())]
+    said += [f"Test set ({test['examples']:,} examples, {test['test_set'][:12]}), opened {test['opened']}: {scores}."]
     if len(rows) == 2:
         said.append(
             f"On it the {rows[0]['who']} is {test['difference']:+.4f} beside the baseline "
@@ -122,6 +133,10 @@ def test_lines(test: Mapping[str, Any] | None) -> list[str]:
     if times > 1:
         said.append(f"These test data were opened {times} times: what was chosen after the first is no test any more.")
     return said
+
+
+def _scored(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(f"{row['who']} {row['mean']:.4f} (mean of {row['seeds']} seeds)" for row in rows)
 
 
 def _score(value: float | None) -> str:

@@ -71,6 +71,8 @@ class Projection:
         self._described: set[int] = set()
         self._logged_epochs: dict[int, int] = {}
         self._shown: dict[int, dict[str, float]] = {}
+        self._said: dict[int, dict[str, str]] = {}
+        """The leaderboard's columns that MLflow has: its metrics, its tags."""
         self._summaries_due = 0.0
         self._described_as = ""
         self.judge, self._judgement = Judge(plan, paths), Judgement()
@@ -118,7 +120,7 @@ class Projection:
         self._sweep_run = self._find_sweep_run()
         found = [(run, self._epochs_of(run)) for run in self._search("trial")]
         self.models.refresh()
-        for known in (self._runs, self._logged_epochs, self._shown, self._described, self._ended):
+        for known in (self._runs, self._logged_epochs, self._shown, self._said, self._described, self._ended):
             known.clear()
         for run, epochs in sorted(found, key=lambda each: (-each[1], each[0].info.start_time, each[0].info.run_id)):
             number = int(run.data.tags["trial"])
@@ -128,6 +130,7 @@ class Projection:
             self._runs[number] = run.info.run_id
             self._logged_epochs[number] = epochs
             self._shown[number] = dict(run.data.metrics)
+            self._said[number] = {name: run.data.tags[name] for name in VERDICTS if name in run.data.tags}
             if run.data.params:
                 self._described.add(number)
             if run.info.status != "RUNNING":
@@ -187,16 +190,22 @@ class Projection:
 
     def _record_test(self, test: Mapping[str, Any]) -> None:
         """Give each config that was scored on the test set a run of stage test, once an opening."""
-        opening, tasks = test["ids"][-1], [task.name for task in self._plan.ranked_tasks()]
+        opening, tasks = test["id"], [task.name for task in self._plan.ranked_tasks()]
         for row in test["rows"]:
             words = f"tags.stage = 'test' and tags.opening = '{opening}' and tags.who = '{row['who']}'"
-            if self._client.search_runs([self._experiment], words):
+            found = self._client.search_runs([self._experiment], words)
+            if found and found[0].info.status == "FINISHED":
                 continue
             tags = {
                 "kind": "trial", "stage": "test", "sweep": self._plan.name, "who": row["who"], "opening": opening,
                 "opened": test["opened"], "openings": str(test["openings"]), "test_set": test["test_set"],
             }  # fmt: skip
-            run = self._client.create_run(self._experiment, run_name=f"{row['who']} test", tags=tags).info.run_id
+            begun = (
+                found[0]
+                if found
+                else self._client.create_run(self._experiment, run_name=f"{row['who']} test", tags=tags)
+            )
+            run = begun.info.run_id
             values = {"test/score": row["mean"], **{f"test/{task}": row[task] for task in tasks}}
             now = int(time.time() * 1000)
             self._client.log_batch(run, metrics=[Metric(name, value, now, 0) for name, value in values.items()])
@@ -357,12 +366,15 @@ class Projection:
         if row["verdict"] == OTHER_TASKS:  # the page sorts by it
             values.pop("best", None)
         changed = {k: v for k, v in values.items() if self._shown.get(number, {}).get(k) != v}
-        if changed:
+        said = {name: row[name] for name in VERDICTS if row[name]}
+        if changed or said != self._said.get(number, said):
             now = int(time.time() * 1000)
-            tags = [RunTag(name, row[name]) for name in VERDICTS if row[name]]
+            tags = [RunTag(name, value) for name, value in said.items()]
             metrics = [Metric(k, v, now, 0) for k, v in changed.items()]
             self._client.log_batch(self._runs[number], metrics=metrics, tags=tags)
             self._shown[number] = self._shown.get(number, {}) | changed
+        self._said[number] = said
+        if changed:
             reach("mlflow: logged summary", trial=number)
 
     def _end(self, trial: TrialRecord, *, with_model: bool) -> None:

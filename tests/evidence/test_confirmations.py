@@ -30,7 +30,7 @@ def fresh(differences_KS, seed=0, examples=EXAMPLES):
 
 def outcomes(trials, keys, seeds, **options):
     """Return the outcome of each candidate."""
-    found = confirmations(trials, keys, seeds, 0, candidates=max(keys), **options)
+    found = confirmations(trials, keys, seeds, 0, candidates=max(keys), **{"searched": max(keys), **options})
     return [found[key].outcome for key in sorted(found)]
 
 
@@ -61,7 +61,7 @@ def test_a_candidate_is_compared_on_the_seeds_that_it_shares_with_the_baseline()
         overall_T=trials.overall_T[left], covariance_TT=trials.covariance_TT[np.ix_(left, left)], resolution=1e-6
     )
 
-    found = confirmations(part, [keys[n] for n in left], [seeds[n] for n in left], 0, candidates=2)
+    found = confirmations(part, [keys[n] for n in left], [seeds[n] for n in left], 0, candidates=2, searched=2)
 
     assert {key: value.seeds for key, value in found.items()} == {1: 3}
 
@@ -90,6 +90,19 @@ def test_equal_candidates_looked_at_after_every_seed_are_rarely_called_better_or
             claimed = claimed or any(outcome is not Outcome.UNDECIDED for outcome in found)
         wrong += claimed
     assert wrong <= 20
+
+
+@pytest.mark.parametrize("searched", [30, 200])
+def test_the_luckiest_of_many_equal_configs_is_rarely_called_better(searched):
+    """Its luck with the examples comes back with every fresh seed: alpha is shared out among all it was chosen from."""
+    wrong = 0
+    for number in range(300):
+        rng = np.random.default_rng((searched, number))
+        luck_K = np.sort(rng.normal(0, 0.0032, searched))[-2:]  # of two thirds of a standard error and more, for good
+        noise = rng.normal(0, 0.0005, (2, 5))
+        trials, keys, seeds = fresh(luck_K[:, None] + noise, seed=number, examples=0.0032 / 2**0.5)
+        wrong += Outcome.BETTER in outcomes(trials, keys, seeds, searched=searched)
+    assert wrong <= 0.05 * 300
 
 
 def test_noise_is_pooled_by_degrees_of_freedom():

@@ -7,7 +7,7 @@ import pytest
 
 from evidence.confirm import KnownNoise
 from model.config import config_from_dict, config_to_dict
-from orchestrator.confirmation import Asked, ask, first_plan, judged, key_of, next_plan, outcome, settled
+from orchestrator.confirmation import Asked, ask, first_plan, key_of, next_plan, outcome, settled, standings
 from orchestrator.errors import SweepError
 from orchestrator.judgement import Judge
 from orchestrator.leaderboard import TrialRecord, groups, leaderboard
@@ -44,7 +44,7 @@ def played(plan, searched, paths, asked, skills):
     """Return plan and trials once a confirmation has run to its end, round by round."""
     while True:
         trials = trained(plan, paths, skills)
-        found = judged(plan, trials, Judge(plan, paths.confirmation), asked)
+        found = standings(plan, trials, Judge(plan, paths.confirmation), asked)
         more = next_plan(plan, searched, asked, settled(found))
         if more is None:
             return plan, trials, outcome(plan, searched, trials, found, asked)
@@ -81,7 +81,7 @@ def test_a_sweep_of_the_baseline_alone_has_nothing_to_confirm(finished):
 def test_what_was_asked_is_read_as_it_was_written(tmp_path):
     """With what is known of the noise, and without."""
     for known in (None, KnownNoise(variance=1e-5, degrees=4)):
-        asked = Asked(sweep_id="a", top=2, seeds=5, first_seed=1, candidates=(3, 1), known=known)
+        asked = Asked(sweep_id="a", top=2, seeds=5, first_seed=1, candidates=(3, 1), searched=6, known=known)
         asked.write(tmp_path / "asked.json")
 
         assert Asked.read(tmp_path / "asked.json") == asked
@@ -103,31 +103,6 @@ def test_a_round_trains_the_baseline_and_every_open_candidate_on_one_seed(finish
     assert [(c["weight_decay"], c["seed"]) for c in second.configs[3:]] == [(0.0, 2), (0.002, 2)]
     assert second.trials == 5
     assert next_plan(second, trials, asked, {key_of(trials[1].config), key_of(trials[2].config)}) is None
-
-
-def test_a_candidate_that_is_asked_for_later_catches_up_on_the_seeds_before(finished):
-    """With the baseline's trials that are there already, none of them again."""
-    plan, trials, board, judge = finished([0.5, 0.6, 0.55])
-    one = ask(plan, board, trials, judge, top=1, seeds=2)
-    begun = next_plan(first_plan(plan, trials, one), trials, one, set())
-    two = ask(plan, board, trials, judge, top=2, seeds=2)
-
-    more = next_plan(begun, trials, two, set())
-
-    assert [(c["weight_decay"], c["seed"]) for c in more.configs[4:]] == [(0.002, 1)]
-    last = next_plan(more, trials, two, set())
-    assert [(c["weight_decay"], c["seed"]) for c in last.configs[5:]] == [(0.002, 2)]
-    assert next_plan(last, trials, two, set()) is None
-
-
-def test_candidates_stay_whatever_has_overtaken_them_since():
-    """Who was looked at is corrected for; there may be more of them, and more seeds."""
-    begun = Asked(sweep_id="a", top=2, seeds=3, first_seed=1, candidates=(4, 2), known=None)
-    now = replace(begun, seeds=5, candidates=(7, 4))
-
-    assert begun.grown(now) == replace(begun, seeds=5)
-    assert begun.grown(replace(now, top=3, candidates=(7, 4, 9))).candidates == (4, 2, 7)
-    assert begun.grown(replace(now, top=3)).candidates == (4, 2, 7)
 
 
 def test_a_better_candidate_is_champion_and_an_equal_one_is_not_shown_to_differ(finished, paths):
@@ -180,12 +155,49 @@ def test_a_trial_that_failed_takes_its_pair_along_and_is_told(finished, paths):
         begun = next_plan(begun, searched, asked, set())
     trials = trained(begun, paths, [0.5, 0.6], states={3: "failed"})
 
-    found = judged(begun, trials, Judge(begun, paths.confirmation), asked)
+    found = standings(begun, trials, Judge(begun, paths.confirmation), asked)
     result = outcome(begun, searched, trials, found, asked)
 
     assert result["rows"][1]["paired_seeds"] == 2
     assert result["rows"][1]["failed"] == [3]
     assert any("Failed on fresh seeds: 0003" in line for line in sentences(["weight_decay"], result))
+
+
+def test_a_config_that_diverged_on_a_fresh_seed_is_unstable_and_no_champion(finished, paths):
+    """Whatever its other seeds say: who trains it again may meet that seed."""
+    plan, searched, board, judge = finished([0.5, 0.6], seeds=3, seed_noise=0.003)
+    asked = ask(plan, board, searched, judge, top=1, seeds=3)
+    begun = first_plan(plan, searched, asked)
+    begun = next_plan(begun, searched, asked, set())
+    trials = trained(begun, paths, [0.5, 0.9], states={3: "failed"})
+    trials[3] = replace(trials[3], failure="diverged")
+
+    found = standings(begun, trials, Judge(begun, paths.confirmation), asked)
+    result = outcome(begun, searched, trials, found, asked)
+
+    assert result["rows"][1]["verdict"] == "unstable"
+    assert begun.configs[result["champion"]]["weight_decay"] == 0.0
+    assert next_plan(begun, searched, asked, settled(found)) is None
+    assert "diverged on a fresh seed" in sentences(["weight_decay"], result)[0]
+
+
+def test_who_was_settled_stays_so_whatever_later_seeds_of_others_say(finished, paths):
+    """A verdict is of the round in which it was reached."""
+    plan, searched, board, judge = finished([0.5, 0.65, 0.505], seeds=3, seed_noise=0.003)
+    asked = ask(plan, board, searched, judge, top=2, seeds=4)
+    final, trials, _ = played(first_plan(plan, searched, asked), searched, paths, asked, [0.5, 0.65, 0.5])
+    better = key_of(searched[1].config)
+    first = next(
+        last
+        for last in range(4)
+        if standings(final, [t for t in trials if t.config["seed"] <= asked.first_seed + last],
+                     Judge(final, paths.confirmation), asked)[better].settled
+    )  # fmt: skip
+
+    standing = standings(final, trials, Judge(final, paths.confirmation), asked)[better]
+
+    assert standing.verdict == "better"
+    assert standing.confirmation.seeds == first + 1
 
 
 def test_without_a_baseline_on_any_fresh_seed_nothing_is_confirmed(finished, paths):
@@ -195,7 +207,7 @@ def test_without_a_baseline_on_any_fresh_seed_nothing_is_confirmed(finished, pat
     begun = first_plan(plan, searched, asked)
     trials = trained(begun, paths, [0.5, 0.6], states={0: "failed"})
 
-    result = outcome(begun, searched, trials, judged(begun, trials, Judge(begun, paths.confirmation), asked), asked)
+    result = outcome(begun, searched, trials, standings(begun, trials, Judge(begun, paths.confirmation), asked), asked)
 
     assert result["rows"][1]["verdict"] is None
     assert result["champion"] is None

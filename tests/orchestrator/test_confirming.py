@@ -10,8 +10,7 @@ from model.files import write_json
 from orchestrator.confirming import ConfirmRequest, finished_sweep
 from orchestrator.errors import RunningElsewhereError, SweepError
 from orchestrator.hold import hold
-from orchestrator.opening import open_test_set, read_openings, write_opening
-from orchestrator.paths import SweepPaths
+from orchestrator.opening import open_test_set
 from orchestrator.study import TrialStudy
 from tests.tiny import write_data
 
@@ -102,15 +101,3 @@ def test_a_test_set_that_changed_is_not_opened(sweep, paths, tmp_path):
     with pytest.raises(SweepError, match=r"sts-test\.csv: changed since the sweep was planned"):
         open_test_set(request)
     assert not paths.openings.exists()
-
-
-def test_a_line_of_the_record_that_was_cut_off_is_no_opening_and_takes_no_other_along(tmp_path):
-    """Whoever wrote it was killed before anything was scored; those before and after count."""
-    paths = SweepPaths(tmp_path, "tiny")
-    assert read_openings(paths.openings) == []
-    write_opening(paths.openings, {"id": "a"})
-    with paths.openings.open("a") as record:
-        record.write('{"id": "b')
-    write_opening(paths.openings, {"id": "c"})
-
-    assert [entry["id"] for entry in read_openings(paths.openings)] == ["a", "c"]

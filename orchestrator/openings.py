@@ -1,0 +1,96 @@
+"""The record of every opening of a test set: a file that all sweeps of OUT share, to which lines are added alone.
+
+An opening is a line before anything is scored, and one with the scores before anybody has seen them. What a sweep's
+leaderboard says of its test set is read from here, so that no folder that is moved away takes an opening along.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from model.failpoints import reach
+from model.files import flush_folder
+from orchestrator.errors import SweepError
+
+OPENED, SCORED = "opened", "scored"
+Line = Mapping[str, Any]
+"""Of either kind: `event`, and the opening's `id`."""
+
+
+def write_line(record: Path, line: Line) -> None:
+    """Add a line, and see it to the disk; after one that was cut off, on a line of its own.
+
+    It says the hash of all that stands before it, so that no line can be changed or taken out unseen.
+    """
+    with record.open("a+b") as file:
+        file.seek(0)
+        before = file.read()
+        if before and not before.endswith(b"\n"):
+            file.write(b"\n")
+            before += b"\n"
+        file.write(json.dumps({**line, "after": _sha256(before)}, sort_keys=True).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    flush_folder(record.parent)
+    reach(f"test set: {line['event']}")
+
+
+def read_lines(record: Path) -> list[dict[str, Any]]:
+    """Return every line. Raises SweepError where the record is not what was written: it must not count fewer openings.
+
+    A line that was begun and not ended is none: whoever wrote it was killed before anything was scored.
+    """
+    try:
+        whole = record.read_bytes()
+    except FileNotFoundError:
+        return []
+    found, start = [], 0
+    for number, line in enumerate(whole.split(b"\n"), start=1):
+        before, start = whole[:start], start + len(line) + 1
+        if not line.endswith(b"}"):
+            continue
+        try:
+            values = json.loads(line)
+            known = values["event"] in (OPENED, SCORED) and values["after"] == _sha256(before)
+        except (ValueError, KeyError, TypeError):
+            known = False
+        if not known:
+            raise SweepError(
+                f"{record}:{number}: this line, or one before it, is not what was written there; nothing in this "
+                "record is ever changed: put it back as it was"
+            )
+        found.append(values)
+    return found
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def unscored(lines: Sequence[Line], sweep_id: str) -> dict[str, Any] | None:
+    """Return the opening of a sweep that nobody has seen a score of; None where there is none."""
+    scored = {line["id"] for line in lines if line["event"] == SCORED}
+    of_sweep = [line for line in lines if line["event"] == OPENED and line["sweep_id"] == sweep_id]
+    return next((dict(line) for line in of_sweep if line["id"] not in scored), None)
+
+
+def result_of(record: Path, sweep_id: str) -> dict[str, Any] | None:
+    """Return what the test set said of a sweep, the last time with those before it; None while nobody has asked.
+
+    `openings` counts those of the same data by whatever sweep: of the task whose data were opened most often.
+    """
+    lines = read_lines(record)
+    opened = {line["id"]: line for line in lines if line["event"] == OPENED}
+    own = [line for line in lines if line["event"] == SCORED and opened[line["id"]]["sweep_id"] == sweep_id]
+    if not own:
+        return None
+    *earlier, last = own
+    opening = opened[last["id"]]
+    times = max(sum(part in other["parts"].values() for other in opened.values()) for part in opening["parts"].values())
+    head = {"id": last["id"], "opened": opening["opened"], "test_set": opening["test_set"], "openings": times}
+    told = [{"opened": opened[line["id"]]["opened"], "rows": line["found"]["rows"]} for line in earlier]
+    scored: dict[str, Any] = last["found"]
+    return head | {"earlier": told} | scored
