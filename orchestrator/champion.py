@@ -13,6 +13,7 @@ from evidence.confirmations import Challenge, challenge
 from evidence.scores import Answers, scores
 from model.checkpoint import read_predictions
 from model.files import DamagedFileError, content_hash
+from orchestrator.errors import SweepError
 from orchestrator.leaderboard import TrialRecord
 from orchestrator.mlflow_client import CHAMPION, fetch_model
 from orchestrator.paths import SweepPaths
@@ -26,7 +27,7 @@ def crown(
     """Give the alias to the confirmation's champion, and return who has it now and why, in a sentence or two."""
     number = result["champion"]
     if number is None:
-        return "No trial of the confirmation completed: there is no champion."
+        return "The baseline completed on no fresh seed: there is no champion."
     row = next(row for row in result["rows"] if row["best_trial"] == number)
     trial = next(trial for trial in trials if trial.number == number)
     assert trial.best is not None
@@ -71,7 +72,7 @@ def _keeps(tags: Mapping[str, str], plan: Plan, row: Mapping[str, Any], folder: 
         try:
             theirs = read_predictions(fetch_model(f"{plan.name}@{CHAMPION}", uri, Path(temporary)))
             found = _challenge(plan, read_predictions(folder), theirs, row["scores"], json.loads(tags["scores"]))
-        except (DamagedFileError, OSError, ValueError, pa.ArrowException) as error:
+        except (SweepError, DamagedFileError, OSError, ValueError, pa.ArrowException) as error:
             return f"the two cannot be compared ({error}); {by_hand}"
     if found.better:
         return None

@@ -52,7 +52,7 @@ def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_
     print(f"{size_text(freed)} freed in {paths.root}, and as much in MLflow where it had them")
     print(f"weights kept: trial {', '.join(numbers) or 'none'} (the best {keep}, registered ones, and open trials)")
     if confirmed := {path.parts[-4] for path in after if not path.is_relative_to(paths.root / "trials")}:
-        print(f"of its confirmation: trial {', '.join(sorted(confirmed))}")
+        print(f"of its confirmation: trial {', '.join(sorted(confirmed))} (all, while the test set is sealed)")
     if prefix_cache:
         print(f"{size_text(PrefixCache(paths.prefix_cache).clear())} freed in {paths.prefix_cache}")
 

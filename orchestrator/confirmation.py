@@ -194,7 +194,8 @@ def outcome(
     ]
     better = [row for row in rows if row["verdict"] == Outcome.BETTER]
     common = min((row["seeds"] for row in better), default=0)
-    chosen = max(better, key=lambda row: mean(row["scores"][:common])) if better else next(iter(rows), None)
+    base_row = next((row for row in rows if row["is_baseline"] and row["seeds"]), None)
+    chosen = max(better, key=lambda row: mean(row["scores"][:common])) if better else base_row
     decided = len(settled(found))
     seconds = sum(row["train_seconds"] for row in rows)
     unit = "GPU seconds" if plan.gpus_per_trial else "core seconds"

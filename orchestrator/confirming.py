@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from model.failpoints import reach
 from model.files import write_json
 from model.table_file import DataError
 from orchestrator import confirmation, errors, ray_environment, show_confirmation
@@ -26,10 +27,10 @@ from orchestrator.judgement import Judge
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials
 from orchestrator.lease import leased
 from orchestrator.material import planned_corpus
-from orchestrator.mlflow_client import first_line
 from orchestrator.open_sweep import OpenSweep, run_trials
-from orchestrator.plan import Plan, concurrency, read_plan
-from orchestrator.publishing import publish
+from orchestrator.openings import result_of
+from orchestrator.plan import Plan, absolute, concurrency, read_plan
+from orchestrator.publishing import attempt, publish
 from orchestrator.readiness import refuse_other_resources
 from orchestrator.redaction import redacted
 from orchestrator.request import Manner
@@ -78,7 +79,9 @@ class Confirmation:
         more = confirmation.next_plan(self.plan, self._searched, self.asked, confirmation.settled(found))
         if more is None:
             return None
+        reach("confirmation: next round")
         write_json(self.paths.plan, more.to_dict())
+        reach("confirmation: next round is planned")
         self.plan = more
         return replace(more, varies=[])
 
@@ -115,7 +118,7 @@ def finished_sweep(request: ConfirmRequest) -> Iterator[IdleSweep]:
             )
         plan = search.plan
         if request.data is not None:
-            plan = replace(plan, data={**plan.data, "source": str(Path(request.data).resolve())})
+            plan = replace(plan, data={**plan.data, "source": absolute(request.data)})
         try:
             planned_corpus(plan.data, plan.task_list())
         except (DataError, InputChangedError) as error:
@@ -134,7 +137,9 @@ def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signa
         ray_environment.prepare(request.out, None)
     paths = search.paths.confirmation
     asked.write(paths.asked)
+    reach("confirmation: asked")
     write_json(paths.plan, plan.to_dict())
+    reach("confirmation: planned")
     remove_leftovers(paths)
     found = Confirmation(search, asked, plan)
     most = asked.seeds * (1 + len(asked.candidates))
@@ -185,15 +190,11 @@ def _finish(request: ConfirmRequest, found: Confirmation, projection: Projection
     """Write down what was found, name the champion, bring the sweep's leaderboard and MLflow up to date."""
     result = found.outcome()
     write_json(found.paths.confirmed, result)
-    trials, trouble, more = found.trials(), None, list[str]()
-    try:
-        more.append(publish_confirmation(found.search, found.plan, projection, result, trials))
-        published = publish(found.search, request.tracking_uri)
-        more += show_confirmation.test_lines(published.board["test"])
-    except SweepError:
-        raise
-    except Exception as error:  # noqa: BLE001  (whatever MLflow raises)
-        trouble = first_line(error)
+    reach("confirmation: written")
+    trials, more = found.trials(), list[str]()
+    trouble = attempt(
+        lambda: more.append(publish_confirmation(found.search, found.plan, projection, result, trials))
+    ) or attempt(lambda: more.extend(_published(found.search, request.tracking_uri)))
     show_confirmation.final(console, found.plan, result, more, found.paths.confirmed)
     if request.as_json:
         say(json.dumps({"event": "confirmed", "confirmation": str(found.paths.confirmed), "mlflow": projection.link}))
@@ -201,6 +202,11 @@ def _finish(request: ConfirmRequest, found: Confirmation, projection: Projection
         say(f"error: MLflow is not up to date ({trouble}); the same command brings it up to date", to=sys.stderr)
         return errors.UNREACHABLE
     return errors.TRIALS_FAILED if any(trial.state == "failed" for trial in trials) else errors.DONE
+
+
+def _published(search: IdleSweep, tracking_uri: str | None) -> list[str]:
+    """Publish the sweep's leaderboard; return what it tells of the test set."""
+    return show_confirmation.test_lines(publish(search, tracking_uri).board["test"])
 
 
 def publish_confirmation(
@@ -229,9 +235,12 @@ def published_again(search: IdleSweep, tracking_uri: str | None) -> int:
 
 
 def release_confirmed(search: IdleSweep, tracking_uri: str | None, keep: int) -> None:
-    """Let go of the weights of a confirmation's trials but the best `keep` and registered ones, where there is one."""
+    """Let go of the weights of a confirmation's trials but the best `keep` and registered ones, where there is one.
+
+    While the test set is sealed all stay: winner and baseline are scored on it with every fresh seed.
+    """
     found = _ended(search)
-    if found is not None:
+    if found is not None and result_of(search.paths.openings, search.plan.sweep_id) is not None:
         remove_leftovers(found.paths)
         Projection(found.plan, found.paths, tracking_uri, keep).sync(found.trials())
 

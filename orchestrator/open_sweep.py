@@ -40,7 +40,7 @@ def run_trials(sweep: OpenSweep) -> str | None:
         for trial in read_trials(study, paths):
             if trial.state != "running":
                 progress.already_ended(trial.number, {"best": trial.best if trial.state != "failed" else None})
-        if not study.is_open():
+        if not study.has_more():
             return None
         known: dict[int, TrialRecord] = {}
         thread = ProjectionThread(sweep.projection, lambda: read_trials(study, paths, known))

@@ -39,8 +39,9 @@ from orchestrator.folders import private_files
 from orchestrator.idle import IdleSweep
 from orchestrator.openings import OPENED, SCORED, read_lines, result_of, unscored, write_line
 from orchestrator.paths import TrialPaths
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, read_plan
 from orchestrator.publishing import attempt, publish
+from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_verdict
 
 
@@ -75,6 +76,11 @@ def _confirmed(search: IdleSweep) -> Mapping[str, Any]:
             f"sweep {search.plan.name!r} has no confirmation, and the test set is opened for its winner; first: "
             f"python -m orchestrator.confirm {search.plan.name} --top 2 --seeds 5"
         ) from error
+    confirmation = TrialStudy(search.paths.confirmation.study_uri, read_plan(search.paths.confirmation.plan), None)
+    if confirmation.is_open():
+        raise SweepError(
+            f"sweep {search.plan.name!r}: its confirmation has trials to run; run its command to the end first"
+        )
     if result["champion"] is None:
         raise SweepError(
             f"sweep {search.plan.name!r}: no trial of its confirmation completed; there is nothing to score"

@@ -119,7 +119,7 @@ def draft(inspected: Inspected, machine: Machine) -> Draft:
         tasks=[task.to_dict() for task in inspected.tasks],
         encoder={**encoder.identity(), "given": _given(encoder, options.encoder), "revision": encoder.revision},
         data={
-            "source": _absolute(options.data),
+            "source": absolute(options.data),
             "max_dev_examples": options.max_dev_examples,
             "content": {f"{t}/{n}": s.content_hash() for t, splits in corpus.items() for n, s in splits.items()},
             "sealed": {task: asdict(found) for task, found in inspected.sealed.items()},
@@ -219,9 +219,9 @@ def _leaves(path: str, value: Any) -> dict[str, Any]:
 
 def _given(encoder: EncoderSource, asked: str) -> str:
     """Return what finds this very encoder again, on any worker: a branch of the hub by its commit."""
-    return f"{encoder.name}@{encoder.revision}" if encoder.revision else _absolute(asked)
+    return f"{encoder.name}@{encoder.revision}" if encoder.revision else absolute(asked)
 
 
-def _absolute(place: str) -> str:
+def absolute(place: str) -> str:
     """Return a folder's absolute path, so that workers find it; other names as they are."""
     return str(Path(place).resolve()) if Path(place).is_dir() else place

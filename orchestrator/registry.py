@@ -102,7 +102,7 @@ class ModelRegistry:
         """
         version = self._version_of(run)
         if version is None:
-            raise SweepError(f"MLflow has no checkpoint of run {run}; the same command stores it")
+            raise SweepError(f"MLflow has no checkpoint of run {run}: its weights were released; no champion was named")
         for key, value in tags.items():
             self._client.set_model_version_tag(self._plan.name, version.version, key, value)
         self._client.set_registered_model_alias(self._plan.name, CHAMPION, version.version)

@@ -205,7 +205,12 @@ class TrialStudy:
         return [t.number for t in self._study.get_trials(deepcopy=False) if not t.state.is_finished()]
 
     def is_open(self) -> bool:
-        """Return whether trials are still to be run to their end."""
+        """Return whether trials of the plan are still to be run to their end. Changes nothing."""
+        trials = self._study.get_trials(deepcopy=False)
+        return len(trials) < self._plan.trials or any(not trial.state.is_finished() for trial in trials)
+
+    def has_more(self) -> bool:
+        """Return whether there is a trial to run, and extend the plan where all that it has have ended."""
         trials = self._study.get_trials(deepcopy=False)
         return any(not trial.state.is_finished() for trial in trials) or self._has_room(trials)
 

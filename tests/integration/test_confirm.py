@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from orchestrator.openings import read_lines
 from tests.faults.lab import ENVIRONMENT, Lab
 from tests.integration.conftest import ROOT, TIMEOUT_S
 
@@ -112,7 +113,9 @@ def test_the_leaderboard_shows_what_fresh_seeds_say(confirmed):
     lab, _, _ = confirmed
     found = {row["search_trial"]: row for row in lasting(lab.out)["rows"] if not row["is_baseline"]}
 
-    for row in (row for row in lab.board()["rows"] if row["trial"] in found):
+    rows = [row for row in lab.board()["rows"] if row["trial"] in found]
+    assert len(rows) == TOP
+    for row in rows:
         of_row = found[row["trial"]]
         assert (row["confirmed"], row["confirm_mean"]) == (of_row["verdict"], of_row["mean"])
         assert row["confirm_seeds"] == of_row["seeds"]
@@ -143,13 +146,16 @@ def test_the_test_set_is_opened_on_the_record_and_a_second_time_is_counted(confi
     """The scores are the same, and that somebody has looked before is told for ever."""
     lab, _, _ = confirmed
 
+    lab.arm("test set: opened", "kill")
+    confirm(lab, "--open-test", expect=-9)  # on the record, and nobody has seen a score: it is gone on with
     first, second = confirm(lab, "--open-test"), confirm(lab, "--open-test")
 
     test = lab.board()["test"]
     assert "opened 2 times" in second
     assert "opened 2 times" not in first
     assert test["openings"] == 2
-    assert len((lab.out / "test-set-openings.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+    assert [line["event"] for line in read_lines(lab.out / "test-set-openings.jsonl")] == ["opened", "scored"] * 2
+    assert len(test["earlier"]) == 1
     assert [row["who"] for row in test["rows"]][-1] == "baseline"
     assert test["examples"] == 72
     assert sorted(staged(lab, "test")) == sorted(2 * [f"{row['who']} test" for row in test["rows"]])
@@ -158,7 +164,7 @@ def test_the_test_set_is_opened_on_the_record_and_a_second_time_is_counted(confi
     assert "opened 2 times" in again
 
 
-def test_fewer_candidates_than_before_are_refused_and_an_unknown_sweep_is_told(confirmed):
+def test_another_number_of_candidates_is_refused_and_an_unknown_sweep_is_told(confirmed):
     """One line each, and nothing is started."""
     lab, _, _ = confirmed
 
@@ -168,3 +174,17 @@ def test_fewer_candidates_than_before_are_refused_and_an_unknown_sweep_is_told(c
     assert found.returncode == 2
     assert "did you mean tiny?" in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_a_confirmation_that_is_removed_takes_no_opening_along(confirmed):
+    """Run last: what was looked at stays on the record, and on the leaderboard."""
+    lab, _, _ = confirmed
+    test = lab.board()["test"]
+    shutil.rmtree(lab.sweep / "confirm")
+
+    assert "has no confirmation" in confirm(lab, "--open-test", expect=2)
+    subprocess.run(
+        [sys.executable, "-m", "orchestrator.rebuild", "tiny", "--out", str(lab.out)],
+        cwd=ROOT, capture_output=True, timeout=TIMEOUT_S, check=True,
+    )  # fmt: skip
+    assert lab.board()["test"] == test

@@ -33,6 +33,13 @@ def sweep(paths, tiny_plan, tmp_path):
     return made
 
 
+def confirmed(paths, *, champion=0, trials=0):
+    """Write what a confirmation leaves, with so many trials still to run."""
+    plan = json.loads(paths.plan.read_text())
+    write_json(paths.confirmation.plan, plan | {"trials": trials})
+    write_json(paths.confirmed, {"champion": champion, "rows": []})
+
+
 def opened(request):
     """Open the finished sweep as the command does, and close it."""
     with finished_sweep(request):
@@ -79,14 +86,24 @@ def test_the_test_set_is_not_opened_before_a_confirmation_nor_where_there_is_non
     request = sweep()
     with pytest.raises(SweepError, match=r"has no confirmation, .* python -m orchestrator\.confirm tiny"):
         open_test_set(request)
-    write_json(paths.confirmed, {"champion": None, "rows": []})
+    confirmed(paths, champion=None)
     with pytest.raises(SweepError, match="no trial of its confirmation completed"):
         open_test_set(request)
     plan = json.loads(paths.plan.read_text())
     plan["data"]["sealed"]["sentiment"] = {"origin": "none", "examples": 0, "content": ""}
     write_json(paths.plan, plan)
-    write_json(paths.confirmed, {"champion": 0, "rows": []})
+    confirmed(paths)
     with pytest.raises(SweepError, match="has no test set of sentiment"):
+        open_test_set(request)
+    assert not paths.openings.exists()
+
+
+def test_a_confirmation_that_goes_on_comes_first(sweep, paths):
+    """Its winner may be another."""
+    request = sweep()
+    confirmed(paths, trials=1)
+
+    with pytest.raises(SweepError, match="its confirmation has trials to run"):
         open_test_set(request)
     assert not paths.openings.exists()
 
@@ -94,7 +111,7 @@ def test_the_test_set_is_not_opened_before_a_confirmation_nor_where_there_is_non
 def test_a_test_set_that_changed_is_not_opened(sweep, paths, tmp_path):
     """Its hash stands in the plan; nothing goes on the record."""
     request = sweep()
-    write_json(paths.confirmed, {"champion": 0, "rows": []})
+    confirmed(paths)
     file = tmp_path / "sts-test.csv"
     file.write_text(file.read_text().replace("bad", "good"))
 
