@@ -160,6 +160,7 @@ def test_signals_stop_a_sweep_with_all_saved_and_nobody_left(lab, undisturbed, s
         assert "the same command continues" in lab.output().lower()
 
 
+@pytest.mark.faults
 def test_input_that_changes_under_a_sweep_stops_it_and_fails_no_trial(tmp_path, tiny_data, tiny_encoder):
     """A data file that is edited is wrong for all trials: exit 1 and the reason; mended, the same command goes on."""
     data = tmp_path / "data"
