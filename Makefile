@@ -24,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 sweep: $(STAMP)  ## exp4 on this machine: seven head architectures, then the leaderboard and its link
 	@$(PY) -m orchestrator.sweep search_spaces/exp4.py --profile laptop
 
-test: $(STAMP)  ## all tests, with real Ray, MLflow, browser and faults (about 15 minutes on 2 cores)
+test: $(STAMP)  ## all tests, with real Ray, MLflow, browser and faults (about 20 minutes on 2 cores)
 	@$(PY) -m pytest -m "not faults"
 
 quick: $(STAMP)  ## the tests without Ray, MLflow and browser (about a minute)

@@ -133,8 +133,6 @@ def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signa
     machine = find_machine(request.address)
     signals.take()  # ray.init has taken them
     refuse_other_resources(plan, machine, None)
-    if not request.address:
-        ray_environment.prepare(request.out, None)
     paths = search.paths.confirmation
     asked.write(paths.asked)
     reach("confirmation: asked")
@@ -146,9 +144,10 @@ def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signa
     with leased(found.study, ADVICE) as lease:
         projection = Projection(plan, paths, request.tracking_uri)
         at_once = concurrency(replace(plan, trials=most), machine, request.concurrent)
+        shown = replace(plan, trials=most, name=f"{plan.name} confirm", varies=[*plan.varies, "seed"])
         sweep = OpenSweep(
-            plan=replace(plan, trials=most), paths=paths, study=found.study, lease=lease, projection=projection,
-            machine=machine, at_once=at_once, signals=signals, manner=request,
+            plan=shown, paths=paths, study=found.study, lease=lease, projection=projection, machine=machine,
+            at_once=at_once, signals=signals, manner=request,
         )  # fmt: skip
         console.print(show_confirmation.header(search.plan, asked, at_once, machine), soft_wrap=True)
         trouble = run_trials(sweep)
@@ -178,6 +177,10 @@ def _settled(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
             f"--top {request.top}: this confirmation was begun with --top {before.top}, and its verdicts are corrected "
             "for so many; there may be more --seeds"
         )
+    elif request.seeds < before.seeds:
+        wrong.append(
+            f"--seeds {request.seeds}: this confirmation was begun with --seeds {before.seeds}; there may be more"
+        )
     refuse(wrong)
     asked = replace(before, seeds=request.seeds)
     if not paths.confirmation.plan.exists():
@@ -195,6 +198,11 @@ def _finish(request: ConfirmRequest, found: Confirmation, projection: Projection
     trouble = attempt(
         lambda: more.append(publish_confirmation(found.search, found.plan, projection, result, trials))
     ) or attempt(lambda: more.extend(_published(found.search, request.tracking_uri)))
+    if result["decided"] < result["candidates"]:
+        more.append(
+            f"More fresh seeds may settle what is not: python -m orchestrator.confirm {found.plan.name} --top "
+            f"{found.asked.top} --seeds {2 * found.asked.seeds}"
+        )
     show_confirmation.final(console, found.plan, result, more, found.paths.confirmed)
     if request.as_json:
         say(json.dumps({"event": "confirmed", "confirmation": str(found.paths.confirmed), "mlflow": projection.link}))

@@ -245,7 +245,9 @@ def _row(
     if not group.comparable and best is not None:
         judged = {"verdict": OTHER_TASKS}
     several = len(group.scores) > 1
+    luckiest = max(group.completed, key=lambda trial: (_best(trial)["dev_score"], -trial.number), default=shown)
     return of_trial | {
+        "checkpoint": _trial_row(paths, luckiest, rank, runs)["checkpoint"],
         "trials": [trial.number for trial in group.trials],
         "seeds": len(group.completed),
         "best": best,

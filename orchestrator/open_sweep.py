@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator import ray_environment
 from orchestrator.driver import Driver
 from orchestrator.leaderboard import TrialRecord, read_trials
 from orchestrator.lease import LeaseKeeper
@@ -60,6 +61,8 @@ def run_trials(sweep: OpenSweep) -> str | None:
             if manner.local:
                 _run_first(driver, plan, paths, execution)
             else:
+                # Before Ray is imported; it writes a token under OUT, so not before all is known to be right.
+                ray_environment.prepare(paths.out, manner.address)
                 from orchestrator import runner
 
                 with runner.cluster(manner.address, sweep.machine):

@@ -31,6 +31,7 @@ from model.table_file import DataError
 from model.tasks import Task, overall_score
 from model.training import tokenized
 from orchestrator import errors, show_confirmation
+from orchestrator.confirmation import Asked
 from orchestrator.confirming import ConfirmRequest, finished_sweep
 from orchestrator.console import console as console_for
 from orchestrator.console import say
@@ -41,6 +42,7 @@ from orchestrator.openings import OPENED, SCORED, read_lines, result_of, unscore
 from orchestrator.paths import TrialPaths
 from orchestrator.plan import Plan, read_plan
 from orchestrator.publishing import attempt, publish
+from orchestrator.show_confirmation import LEADER
 from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_verdict
 
@@ -51,11 +53,18 @@ def open_test_set(request: ConfirmRequest) -> int:
     with private_files(), finished_sweep(request) as search:
         contestants = _contestants(search, _confirmed(search))
         tests = _test_sets(search.plan)
-        record, opening = search.paths.openings, _on_record(search, tests)
-        scored = _of_opening(tests) | _scored(search, contestants, tests)
-        write_line(record, {"event": SCORED, "id": opening["id"], "found": scored})
+        record = search.paths.openings
         found = result_of(record, search.plan.sweep_id)
-        assert found is not None
+        models = {each.who: list(each.checkpoints) for each in contestants}
+        if found is None or found["models"] != models:
+            console.print(f"opening the test set: {sum(map(len, models.values()))} models are scored, on the record")
+            opening = _on_record(search, tests)
+            scored = _of_opening(tests) | {"models": models} | _scored(search, contestants, tests)
+            write_line(record, {"event": SCORED, "id": opening["id"], "found": scored})
+            found = result_of(record, search.plan.sweep_id)
+            assert found is not None
+        else:
+            console.print("these models were scored before: this is what the record says, and no further opening")
         for line in show_confirmation.test_lines(found):
             console.print(line, soft_wrap=True)
         console.print(f"record       {record}", soft_wrap=True)
@@ -72,6 +81,12 @@ def _confirmed(search: IdleSweep) -> Mapping[str, Any]:
     try:
         result: Mapping[str, Any] = json.loads(search.paths.confirmed.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if search.paths.asked.exists():
+            begun = Asked.read(search.paths.asked)
+            raise SweepError(
+                f"sweep {search.plan.name!r}: its confirmation is not finished; first: python -m orchestrator.confirm "
+                f"{search.plan.name} --top {begun.top} --seeds {begun.seeds}"
+            ) from error
         raise SweepError(
             f"sweep {search.plan.name!r} has no confirmation, and the test set is opened for its winner; first: "
             f"python -m orchestrator.confirm {search.plan.name} --top 2 --seeds 5"
@@ -110,7 +125,7 @@ def _contestants(search: IdleSweep, result: Mapping[str, Any]) -> list[Contestan
     others.sort(key=lambda row: (row["verdict"] != Outcome.BETTER, -row["mean"]))
     found = []
     for row in [*others[:1], *base]:
-        who = "baseline" if row["is_baseline"] else "winner" if row["verdict"] == Outcome.BETTER else "leader"
+        who = "baseline" if row["is_baseline"] else "winner" if row["verdict"] == Outcome.BETTER else LEADER
         numbers = [number for number in row["trials"] if number not in row["failed"]]
         try:
             checkpoints = {number: _checkpoint(search.paths.confirmation.trial(number)) for number in numbers}

@@ -116,7 +116,8 @@ class ModelRegistry:
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 raise
-            self._client.create_registered_model(name, description=f"{self._plan.question} Best-dev checkpoints.")
+            aliases = f"{BEST_DEV}: the search's best; {CHAMPION}: given by a confirmation."
+            self._client.create_registered_model(name, description=f"{self._plan.question} {aliases}")
         versions = self._client.search_model_versions(f"name = '{name}'")
         version = next((v for v in versions if v.run_id == run), None)
         if version is None:

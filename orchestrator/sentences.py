@@ -52,4 +52,5 @@ def on_importance(board: Mapping[str, Any]) -> list[str]:
         parts.append(f"{effects} cannot be told apart from what varies with {'it' if len(together) == 1 else 'them'}")
     if quiet := said[Finding.NOISE]:
         parts.append(f"{' and '.join(named[e['parameter']] for e in quiet)} within noise")
-    return [f"What matters: {'; '.join(parts)}."] if parts else []
+    known = "" if board.get("seed_sd") is not None else " (beyond the noise of examples; that of seeds is not known)"
+    return [f"What matters{known}: {'; '.join(parts)}."] if parts else []

@@ -14,7 +14,7 @@ from model.data_report import report as data_report
 from model.encoder_store import keep_encoder
 from model.failpoints import reach
 from model.files import flush_folder, write_json
-from orchestrator import errors, ray_environment, show
+from orchestrator import errors, show
 from orchestrator.console import console as console_for
 from orchestrator.console import say
 from orchestrator.examination import Examined, examine, require
@@ -86,8 +86,6 @@ def _run(examined: Examined, console: Console, signals: Signals) -> int:
         kept, cache_limit = request.keep_checkpoints, request.cache_bytes
         show.dry_run(console, drafted, paths, at_once, keep=kept, cache_limit=cache_limit)
         return errors.DONE
-    if not request.address:  # writes a token under OUT: not before everything given is known to be right
-        ray_environment.prepare(paths.out, None)
     with hold(paths):
         return _drive(
             Command(

@@ -148,7 +148,12 @@ def final(
     console.print(where, soft_wrap=True)
     top = next((row for row in board["rows"] if row["rank"] == 1), None)
     if top:
-        console.print(f"checkpoint   {top['checkpoint']}  (in MLflow: models:/{plan.name}@best-dev)", soft_wrap=True)
+        best = next(row for row in board["trials"] if row["rank"] == 1)
+        console.print(
+            f"checkpoint   {best['checkpoint']}  (the best trial's, {best['best']:.4f}; in MLflow: "
+            f"models:/{plan.name}@best-dev{' and @champion' if board.get('confirmation') else ''})",
+            soft_wrap=True,
+        )
     console.print(f"table        {paths.leaderboard}", soft_wrap=True)
     if paths.report.is_file():
         console.print(f"report       {paths.report}", soft_wrap=True)
@@ -213,7 +218,7 @@ def verdict(board: Mapping[str, Any], majority: float | None) -> str:
     return "\n".join(
         [
             first,
-            _against(rows, base),
+            _against(rows, base, confirmed=bool(board.get("confirmation"))),
             *_tied(board, rows),
             *on_sharing(board),
             *on_importance(board),
@@ -231,8 +236,8 @@ def named(board: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     return f"Trial {row['trial']:04d} ({said})" if said else f"Trial {row['trial']:04d}"
 
 
-def _against(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any] | None) -> str:
-    """Say by how much the best is above the baseline, and whether that is noise."""
+def _against(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any] | None, *, confirmed: bool) -> str:
+    """Say by how much the best is above the baseline, whether that is noise and, if not confirmed, what to expect."""
     top = rows[0]
     if base is None:
         return "The baseline did not complete."
@@ -243,9 +248,11 @@ def _against(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any] | None) 
         return f"{said}; without both's predictions nobody can say whether that is noise."
     others = sum(row["p"] is not None for row in rows) - 1
     found = "which may be noise: tied" if top["verdict"] == "tied" else str(top["verdict"])
+    said = f"{said}, {found} (p {_p(top['p'])}, of {others} comparison{'s' * (others > 1)} together)."
+    if confirmed:
+        return said
     return (
-        f"{said}, {found} (p {_p(top['p'])}, of {others} comparison{'s' * (others > 1)} together). On new "
-        f"data {top['expected']:.4f} is to be expected; it beats the baseline with probability "
+        f"{said} On new data {top['expected']:.4f} is to be expected; it beats the baseline with probability "
         f"{top['p_beats_baseline']:.2f}."
     )
 

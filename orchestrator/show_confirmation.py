@@ -16,6 +16,9 @@ from orchestrator.resources import Machine
 from orchestrator.spec import MOST_SEEDS
 from orchestrator.tables import Fitting, titles
 
+LEADER = "leader"
+"""The best candidate of a confirmation without a winner."""
+
 
 def header(plan: Plan, asked: Asked, at_once: int, machine: Machine) -> str:
     """Return what is confirmed, on how many seeds, and whether so many can settle anything."""
@@ -69,7 +72,19 @@ def _table(plan: Plan, result: Mapping[str, Any]) -> Fitting:
 def of_board(board: Mapping[str, Any]) -> list[str]:
     """Return what a leaderboard tells of the sweep's confirmation and its test set; nothing where there is neither."""
     found = board.get("confirmation")
-    return [*(sentences(board["varies"], found) if found else ()), *test_lines(board.get("test"))]
+    told = [*sentences(board["varies"], found), *_champion(found)] if found else []
+    return [*told, *test_lines(board.get("test"))]
+
+
+def _champion(result: Mapping[str, Any]) -> list[str]:
+    """Return who came out of the confirmation as champion; whether an earlier one stays only MLflow knows."""
+    row = next((row for row in result["rows"] if row["best_trial"] == result["champion"] is not None), None)
+    if row is None:
+        return []
+    who = (
+        "the baseline, for nothing was shown to be better" if row["is_baseline"] else f"trial {row['search_trial']:04d}"
+    )
+    return [f"Champion of this confirmation: {who}; {row['mean']:.4f} over {row['seeds']} fresh seeds."]
 
 
 def sentences(varies: Sequence[str], result: Mapping[str, Any]) -> list[str]:
@@ -124,14 +139,20 @@ def test_lines(test: Mapping[str, Any] | None) -> list[str]:
     scores = _scored(rows)
     times = test["openings"]
     said = [f"Scored before, at {each['opened']}: {_scored(each['rows'])}." for each in test.get("earlier", ())]
-    said += [f"Test set ({test['examples']:,} examples, {test['test_set'][:12]}), opened {test['opened']}: {scores}."]
+    said.append(
+        f"Test set ({test['examples']:,} examples, sha256 {test['test_set'][:12]}), opened {test['opened']}: {scores}."
+    )
     if len(rows) == 2:
+        who = f"the {rows[0]['who']}, trial {rows[0]['trial']:04d}"
+        if rows[0]["who"] == LEADER:
+            who += " (the best candidate, which was not shown to be better)"
+        side = "above" if test["difference"] >= 0 else "below"
         said.append(
-            f"On it the {rows[0]['who']} is {test['difference']:+.4f} beside the baseline "
+            f"There {who} is {abs(test['difference']):.4f} {side} the baseline "
             f"({interval(test['difference_low'], test['difference_high'])}): {test['verdict']}."
         )
     if times > 1:
-        said.append(f"These test data were opened {times} times: what was chosen after the first is no test any more.")
+        said.append(f"These test data were opened {times} times: no fair test of what was chosen after the first.")
     return said
 
 

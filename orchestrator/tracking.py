@@ -269,6 +269,8 @@ class Projection:
         """Log what does not vary from trial to trial; logging it again is harmless."""
         constants = {k: v for k, v in flatten(self._plan.baseline).items() if k not in self._plan.varies}
         constants |= {"profile": self._plan.profile}
+        if self._paths.stage == "confirm":
+            constants.pop("seed", None)
         # A param keeps its first value for ever: what may change while a sweep goes on is a tag.
         changing = {"encoder": self._plan.encoder["name"], "data": self._plan.data["source"]}
         changing |= {"trials": self._plan.trials}

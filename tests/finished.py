@@ -9,6 +9,7 @@ from model.tasks import TASKS, overall_score
 from orchestrator.finished import Finished
 from orchestrator.judgement import Judgement
 from orchestrator.leaderboard import TrialRecord, groups, leaderboard, write_leaderboard
+from orchestrator.openings import OPENED, SCORED, write_line
 from orchestrator.plan import CONFIG_VERSION, PLAN_VERSION
 from orchestrator.trial_files import write_verdict
 
@@ -68,7 +69,7 @@ def finished(paths, plan, trials, **judged):
 
 def write_sweep(paths, plan, trials, **judged):
     """Write such a sweep to its folder; return its plan."""
-    sweep = finished(paths, plan, trials, **judged)
+    sweep = finished(paths, replace(plan, sweep_id=paths.name), trials, **judged)
     write_json(paths.plan, sweep.plan.to_dict())
     for each in trials:
         how = {"failure": each.failure, "error": each.error} if each.state == "failed" else {"best": each.best}
@@ -91,13 +92,15 @@ def write_confirmation(paths, trials, verdicts, *, champion=None):
 
 
 def write_test(paths, openings=1):
-    """Write what the test set said of a winner and the baseline."""
+    """Write on the record what the test set said of a winner and the baseline, the same each time it was opened."""
     rows = [{"who": who, "trial": 1, "seeds": 3, "mean": mean} for who, mean in (("winner", 0.58), ("baseline", 0.57))]
-    write_json(
-        paths.opened,
-        {"opened": "2026-11-26 12:00:00 +0000", "test_set": "ab" * 32, "openings": openings, "examples": 72}
-        | {"rows": rows, "difference": 0.01, "difference_low": -0.02, "difference_high": 0.04, "verdict": "tied"},
-    )
+    found = {"examples": 72, "rows": rows, "models": {}, "verdict": "tied"}
+    found |= {"difference": 0.01, "difference_low": -0.02, "difference_high": 0.04}
+    opening = {"sweep": paths.name, "sweep_id": paths.name, "test_set": "ab" * 32, "parts": {"sentiment": "ab" * 32}}
+    for number in range(openings):
+        name = f"{paths.name}-{number}"
+        write_line(paths.openings, opening | {"event": OPENED, "id": name, "opened": "2026-11-26 12:00:00 +0000"})
+        write_line(paths.openings, {"event": SCORED, "id": name, "found": found})
 
 
 def _confirmed(place, record, verdict):

@@ -177,7 +177,7 @@ def entry(parameter, finding, effect):
     [
         (
             [entry("learning_rate", "matters", 0.012), entry("heads.dropout", "within noise", 0.001)],
-            "What matters: learning_rate moves the score by 0.012, noise alone by up to 0.004; dropout within noise.",
+            "not known): learning_rate moves the score by 0.012, noise alone by up to 0.004; dropout within noise.",
         ),
         (
             [entry("heads.dropout", "not told apart", 0.02), entry("learning_rate", "not told apart", 0.01)],
