@@ -159,7 +159,7 @@ def run_url(base: str, run: dict[str, Any]) -> str:
 
 def sweep_run(base: str, experiment: str) -> dict[str, Any]:
     """Return the run of the sweep itself, as MLflow tells it."""
-    body = {"experiment_ids": [experiment], "filter": "tags.kind = 'sweep'"}
+    body = {"experiment_ids": [experiment], "filter": "tags.kind = 'sweep' and tags.stage = 'search'"}
     request = urllib.request.Request(  # noqa: S310  (the person's own server)
         f"{base}/api/2.0/mlflow/runs/search", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
