@@ -23,7 +23,7 @@ from benchmarks.honesty_sweep import SCENARIOS, Record, judge
 SIZES = {7: 1.0, 30: 1.0, 200: 0.15}
 """Configs of a sweep, and which share of the sweeps is drawn of that size."""
 CONFIRMED = {0.0: 0.2, 0.01: 0.1, 0.02: 0.1}
-"""Gains of the config that is then confirmed with fresh seeds, and the share of the sweeps."""
+"""Gains of one config of a sweep whose best are then confirmed with fresh seeds, and the share of the sweeps."""
 SHARES = {"null": 1.0, "planted": 1.0, "spread": 0.2, "uneven": 0.2}
 """Which share of the sweeps is drawn of a scenario."""
 
@@ -45,7 +45,7 @@ def main(
         for name in scenarios.split(","):
             if name != "confirm":
                 blocks.append((judge, name, size, 20 if quick else round(sweeps * SIZES[size] * SHARES[name])))
-            elif size == CONFIGS:
+            elif size in CONFIGS:
                 of = ((gain, 20 if quick else round(sweeps * share)) for gain, share in CONFIRMED.items())
                 blocks += [(judge_confirmation, gain, size, count) for gain, count in of]
     with multiprocessing.Pool(processes) as pool, Path(records).open("a", encoding="utf-8") as file:
@@ -78,12 +78,14 @@ def lines(records: Sequence[Record]) -> list[str]:
             continue
         if set(values.tolist()) <= {0.0, 1.0}:
             low, high = stats.binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
-            found.append(f"{key:55} {values.mean():7.2%}  ({low:.2%} to {high:.2%})")
-        elif "seed" in key and "hold" not in key:
-            found.append(f"{key:55} bias {1e3 * values.mean():+6.2f}  rms {1e3 * np.sqrt((values**2).mean()):5.2f}")
+            found.append(f"{key:75} {values.mean():7.2%}  ({low:.2%} to {high:.2%})")
+        elif "spent" in key:
+            found.append(f"{key:75} {values.mean():7.2f}")
+        elif "error" in key or ("seed" in key and "hold" not in key):
+            found.append(f"{key:75} bias {1e3 * values.mean():+6.2f}  rms {1e3 * np.sqrt((values**2).mean()):5.2f}")
         else:
             error = values.std() / len(values) ** 0.5
-            found.append(f"{key:55} {values.mean():7.2%}  (+- {1.96 * error:.2%})")
+            found.append(f"{key:75} {values.mean():7.2%}  (+- {1.96 * error:.2%})")
     return found
 
 

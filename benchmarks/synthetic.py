@@ -6,7 +6,7 @@ so that its accuracy over all possible examples is a given number; Pearson's r l
 value. In shapes: N examples, C configs, S seeds, E epochs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,10 @@ class Synthetic:
     """Overall score over all possible examples of the very model that was kept."""
     config_C: Array
     """Overall score of the config, over all seeds, at any one epoch."""
+    gains_C: Array
+    """What was planted."""
+    hard_NC: Mapping[str, NDArray[np.float32]]
+    """Of each task: how hard its examples are for each config, whatever the seed."""
 
 
 def synthetic(
@@ -52,27 +56,53 @@ def synthetic(
 
     `uneven` is the log standard deviation of the configs' own seed noise, which the method takes for equal.
     """
-    shape = (len(gains_C), seeds, epochs)
-    seed_sd_C11 = np.exp(uneven * rng.standard_normal((shape[0], 1, 1)))
-    seed_sd_C11 /= np.exp(uneven**2)  # the mean variance as it was
-    labels: Mapping[str, Array] = {
+    seed_sd_C = np.exp(uneven * rng.standard_normal(len(gains_C)))
+    seed_sd_C *= seed_factor / np.exp(uneven**2)  # the mean variance as it was
+    labels = {
         "sentiment": np.ones(EXAMPLES["sentiment"]),
         "paraphrase": np.ones(EXAMPLES["paraphrase"]),
         "similarity": rng.uniform(-(3**0.5), 3**0.5, EXAMPLES["similarity"]),
     }
+    return _trained(gains_C, seed_sd_C, labels, {}, (seeds, epochs), rng)
+
+
+def trained_again(
+    sweep: Synthetic, configs: Sequence[int], seeds: int, epochs: int, rng: np.random.Generator
+) -> Synthetic:
+    """Return some of a sweep's configs on fresh seeds, on the same examples; their seed noise is the usual one."""
+    labels = {entry.task.name: entry.labels_N for entry in sweep.answers}
+    hard_NC = {name: hard[:, configs] for name, hard in sweep.hard_NC.items()}
+    return _trained(sweep.gains_C[configs], np.ones(len(configs)), labels, hard_NC, (seeds, epochs), rng)
+
+
+def _trained(
+    gains_C: Array,
+    seed_sd_C: Array,
+    labels: Mapping[str, Array],
+    known_NC: Mapping[str, NDArray[np.float32]],
+    seeds_and_epochs: tuple[int, int],
+    rng: np.random.Generator,
+) -> Synthetic:
+    """Train configs on the examples; how hard these are is drawn for a task that it is not known of."""
+    shape = (len(gains_C), *seeds_and_epochs)
+    hard_NC = dict(known_NC)
     answered: dict[str, NDArray[np.float32 | np.bool_]] = {}
     truth_CSE, dev_CSE = np.zeros(shape), np.zeros(shape)
     for name, count in EXAMPLES.items():
         metric_CSE = (
             BASE[name]
             + GAIN[name] * gains_C[:, None, None]
-            + SEED_SD[name] * seed_factor * seed_sd_C11 * rng.standard_normal((*shape[:2], 1))
+            + SEED_SD[name] * seed_sd_C[:, None, None] * rng.standard_normal((*shape[:2], 1))
             + EPOCH_SD[name] * rng.standard_normal(shape)
         )
-        difficulty_NCSE = np.zeros((count, 1, 1, 1), dtype=np.float32)
-        for share, axes in zip(SHARES[name], ((1, 1, 1), (shape[0], 1, 1), (*shape[:2], 1), shape), strict=True):
+        of_all, of_config, of_seed, of_epoch = (np.float32(share**0.5) for share in SHARES[name])
+        if name not in hard_NC:
+            hard_N1 = of_all * rng.standard_normal((count, 1), dtype=np.float32)
+            hard_NC[name] = hard_N1 + of_config * rng.standard_normal((count, shape[0]), dtype=np.float32)
+        difficulty_NCSE = hard_NC[name][:, :, None, None]
+        for scale, axes in ((of_seed, (*shape[:2], 1)), (of_epoch, shape)):
             part = rng.standard_normal((count, *axes), dtype=np.float32)
-            part *= np.float32(share**0.5)
+            part *= scale
             part += difficulty_NCSE
             difficulty_NCSE = part
         if TASKS[name].metric == "accuracy":
@@ -87,11 +117,13 @@ def synthetic(
         dev_CSE += unit_CSE
 
     best_CS = dev_CSE.argmax(axis=2)
-    kept = np.arange(shape[0] * seeds) * epochs + best_CS.ravel()
+    kept = np.arange(shape[0] * shape[1]) * shape[2] + best_CS.ravel()
     return Synthetic(
         answers=[_answers(name, labels[name], v.reshape(len(v), -1)[:, kept]) for name, v in answered.items()],
         truth_CS=np.take_along_axis(truth_CSE, best_CS[:, :, None], axis=2)[:, :, 0],
         config_C=sum(((BASE[n] + 1) / 2 if TASKS[n].metric == "pearson" else BASE[n]) for n in EXAMPLES) / 3 + gains_C,
+        gains_C=gains_C,
+        hard_NC=hard_NC,
     )
 
 
