@@ -111,6 +111,7 @@ def played(entered: Entered, most: int) -> tuple[Mapping[Hashable, Confirmation]
             [seed for _, seed in trained],
             0,
             candidates=len(entered.candidates),
+            searched=len(entered.searched_C) - 1,
             known=entered.known,
         )
 
