@@ -1,23 +1,24 @@
 """The sealed test set: labelled examples that no trial reads. It is set apart when a sweep is planned, and opened once.
 
-A task's labelled test file where there is one. Else a tenth of its training examples, by a hash of their sentences: a
-sentence that stands there twice is on one side, and neither the order of the file nor a seed has a say.
+A task's labelled test file where there is one. Else about a tenth of its training examples, by a hash of their
+sentences: no sentence is on both sides, and neither the order of the file nor a seed has a say.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from model.data import Corpus, Split, load_split, normal
+from model.data import Corpus, Normal, Split, load_split, normal
 from model.table_file import DataError
 from model.tasks import Task
 
 ONE_IN = 10
 """So many training examples, one is set apart."""
+LARGEST = 0.01
+"""Of the training examples, that may hang together by their sentences and still be set apart."""
 FEWEST = 20
 """Fewer than that would tell nothing: a training set with less to give is left whole."""
 
@@ -63,14 +64,45 @@ def readable(corpus: Corpus, sealed: Mapping[str, Mapping[str, Any]]) -> Corpus:
 
 
 def set_apart(train: Split) -> tuple[Split, Split]:
-    """Return the training examples that trials read, and those that are the test set."""
-    keys = ["\n".join(sorted(sentences)).encode() for sentences in normal(train)]  # a pair turned round is the same
-    drawn = np.array(
-        [int.from_bytes(hashlib.sha256(b"test set\n" + key).digest()[:8]) for key in keys], dtype=np.uint64
+    """Return the training examples that trials read, and those that are the test set.
+
+    Examples that share a sentence, be it through others, are on one side; where so hang together more than LARGEST of
+    all, they stay with train, or the draw of one would be the draw of the test set.
+    """
+    groups = _connected(normal(train))
+    sizes = Counter(groups)
+    most = max(1.0, LARGEST * len(groups))
+    drawn = {group: _drawn(group) and sizes[group] <= most for group in sizes}
+    apart = [drawn[group] for group in groups]
+    kept, test = (
+        train.part([place for place, is_apart in enumerate(apart) if is_apart is side]) for side in (False, True)
     )
-    apart = drawn % ONE_IN == 0
-    kept, test = (train.part(np.flatnonzero(places).tolist()) for places in (~apart, apart))
     return kept, replace(test, name="test")
+
+
+def _connected(examples: Normal) -> list[str]:
+    """Return for each example the group of those it hangs together with, by the first of all their sentences.
+
+    The name is a group's least sentence: neither the order of the file nor that in a pair has a say.
+    """
+    parent: dict[str, str] = {}
+
+    def root(sentence: str) -> str:
+        parent.setdefault(sentence, sentence)
+        while parent[sentence] != sentence:
+            parent[sentence] = parent[parent[sentence]]
+            sentence = parent[sentence]
+        return sentence
+
+    for first, *others in examples:
+        for other in others:
+            least, greater = sorted((root(first), root(other)))
+            parent[greater] = least
+    return [root(first) for first, *_ in examples]
+
+
+def _drawn(group: str) -> bool:
+    return int(hashlib.sha256(f"test set\n{group}".encode()).hexdigest(), 16) % ONE_IN == 0
 
 
 def open_test(source: str, task: Task, sealed: Mapping[str, Any]) -> Split:
