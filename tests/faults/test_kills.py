@@ -104,7 +104,8 @@ def test_a_trial_without_gpu_memory_fails_alone_and_its_process_is_not_used_agai
     assert all(text.startswith(f"trial {bad}:") for text in found.get("I6", []))
 
 
-@pytest.mark.parametrize("fault", ["hang", pytest.param("stop", marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", ["hang", "stop"])
 def test_a_process_in_which_nothing_moves_is_given_up(lab, undisturbed, fault):
     """Asleep, it ends itself and says where it stood; stopped, the driver ends it. The trial goes on elsewhere."""
     lab.arm("step: taken", fault, 30)
