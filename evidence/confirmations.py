@@ -1,6 +1,6 @@
 """Several candidates and the baseline on the same fresh seeds: what each comparison says so far, and who beats whom."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,14 +72,14 @@ def pooled(known: KnownNoise | None, scores: Sequence[Array]) -> KnownNoise | No
     return KnownNoise(variance=squares / degrees, degrees=degrees) if degrees else None
 
 
-def example_error(trials: Scores, first: Array, second: Array) -> float:
+def example_error(trials: Scores, first: Iterable[int], second: Iterable[int]) -> float:
     """Return the standard error that the examples give the difference of two configs' means over their seeds.
 
     `first` and `second` are the places of their trials. What a seed brings of its own in examples it gets right is not
     in it, where there are several: that is seed noise.
     """
-    part = trials.part([*first, *second])
-    examples_TT = configs(part, [0] * len(first) + [1] * len(second)).examples_TT
+    first, second = list(first), list(second)
+    examples_TT = configs(trials.part([*first, *second]), [0] * len(first) + [1] * len(second)).examples_TT
     variance = examples_TT[0, 0] + examples_TT[1, 1] - 2 * examples_TT[0, 1]
     return float(np.sqrt(max(variance, 0.0) + trials.resolution**2))
 

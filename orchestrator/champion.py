@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evidence.confirmations import Challenge, challenge
+from evidence.confirmations import Challenge, challenge, example_error
 from evidence.scores import Answers, scores
 from model.checkpoint import read_predictions
 from model.files import DamagedFileError, content_hash
@@ -103,6 +103,4 @@ def _challenge(plan: Plan, ours: pa.Table, theirs: pa.Table, new: Sequence[float
         Answers(task=task, labels_N=labels[of_task == task.name], predictions_NT=both_NT[of_task == task.name])
         for task in plan.ranked_tasks()
     ]
-    found = scores(answers)
-    variance = found.covariance_TT[0, 0] + found.covariance_TT[1, 1] - 2 * found.covariance_TT[0, 1]
-    return challenge(np.array(new), np.array(old), float(max(variance, 0.0)) + found.resolution**2)
+    return challenge(np.array(new), np.array(old), example_error(scores(answers), [0], [1]) ** 2)

@@ -59,8 +59,7 @@ def find_experiment(client: MlflowClient, plan: Plan, paths: SweepPaths, uri: st
         created = str(client.create_experiment(plan.name, artifacts, tags=tags))
         reach("mlflow: created experiment")
         return created
-    of_search = paths.stage == "search"
-    if of_search and (view not in found.tags or json.loads(found.tags[view])["state"] != json.loads(shown)["state"]):
+    if paths.stage == "search" and _state(found.tags.get(view)) != _state(shown):
         client.set_experiment_tag(found.experiment_id, view, shown)
     return str(found.experiment_id)
 

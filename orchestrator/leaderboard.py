@@ -247,7 +247,7 @@ def _row(
     several = len(group.scores) > 1
     luckiest = max(group.completed, key=lambda trial: (_best(trial)["dev_score"], -trial.number), default=shown)
     return of_trial | {
-        "checkpoint": _trial_row(paths, luckiest, rank, runs)["checkpoint"],
+        "checkpoint": _checkpoint(paths, luckiest),
         "trials": [trial.number for trial in group.trials],
         "seeds": len(group.completed),
         "best": best,
@@ -284,7 +284,6 @@ def _trial_rows(
 
 def _trial_row(paths: SweepPaths, trial: TrialRecord, rank: int | None, runs: Mapping[int, str]) -> dict[str, Any]:
     best = trial.best if trial.state in RANKED else None
-    checkpoint = paths.trial(trial.number).root / best["checkpoint"] if best else None
     return {
         "rank": rank,
         "trial": trial.number,
@@ -296,9 +295,16 @@ def _trial_row(paths: SweepPaths, trial: TrialRecord, rank: int | None, runs: Ma
         **{task: best["scores"][task] if best else None for task in trial.config["tasks"]},
         "train_seconds": _seconds(trial),
         "trainable_params": trial.trainable_params,
-        "checkpoint": str(checkpoint) if checkpoint else None,
+        "checkpoint": _checkpoint(paths, trial),
         "mlflow_run": runs.get(trial.number),
     }
+
+
+def _checkpoint(paths: SweepPaths, trial: TrialRecord) -> str | None:
+    """Return where a trial's best checkpoint lies, None where it has no score to show."""
+    if not trial.best or trial.state not in RANKED:
+        return None
+    return str(paths.trial(trial.number).root / trial.best["checkpoint"])
 
 
 def _seconds(trial: TrialRecord) -> float:
