@@ -19,7 +19,7 @@ from orchestrator.judgement import Judge
 from orchestrator.leaderboard import Group, TrialRecord, groups
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, read_plan, shown
-from orchestrator.progress import clock_text, value_text
+from orchestrator.progress import clock_text, value_text, varied_text
 from orchestrator.tables import titles
 from orchestrator.trial_files import read_verdict
 
@@ -275,5 +275,4 @@ def _choice(values: Mapping[str, Any], chosen: Mapping[str, Any], best: Mapping[
 
 
 def _named(values: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    names = zip(titles(values["varies"], ()), values["varies"], strict=True)
-    return ", ".join(f"{title} {value_text(row['config'][path])}" for title, path in names)
+    return varied_text(values["varies"], row["config"])

@@ -13,6 +13,7 @@ from evidence.confirmations import Challenge, challenge, example_error
 from evidence.scores import Answers, scores
 from model.checkpoint import read_predictions
 from model.files import DamagedFileError, content_hash
+from orchestrator.confirmation import champion_row
 from orchestrator.errors import SweepError
 from orchestrator.leaderboard import TrialRecord
 from orchestrator.mlflow_client import CHAMPION, fetch_model
@@ -25,10 +26,10 @@ def crown(
     projection: Projection, plan: Plan, paths: SweepPaths, result: Mapping[str, Any], trials: Sequence[TrialRecord]
 ) -> str:
     """Give the alias to the confirmation's champion, and return who has it now and why, in a sentence or two."""
-    number = result["champion"]
-    if number is None:
+    row = champion_row(result)
+    if row is None:
         return "The baseline completed on no fresh seed: there is no champion."
-    row = next(row for row in result["rows"] if row["best_trial"] == number)
+    number = row["best_trial"]
     trial = next(trial for trial in trials if trial.number == number)
     assert trial.best is not None
     folder = paths.trial(number).root / trial.best["checkpoint"]

@@ -213,6 +213,12 @@ def outcome(
     }
 
 
+def champion_row(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the row of the config that a result names champion, None where it names none."""
+    number = result["champion"]
+    return next((row for row in result["rows"] if number is not None and row["best_trial"] == number), None)
+
+
 def _row(group: Group, standing: Standing | None, plan: Plan, asked: Asked) -> dict[str, Any]:
     """Return a config's row: its mean over fresh seeds, and how it stands to the baseline."""
     whole, scores = group.completed, group.scores

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.confirmation import champion_row
 from orchestrator.mlflow_client import BEST_DEV, CHAMPION
 from orchestrator.show import named, verdict
 from orchestrator.show_confirmation import sentence
@@ -20,7 +21,7 @@ def description(
     """
     said = verdict(board, majority).splitlines()
     found = board["confirmation"]
-    champion = next((row for row in found["rows"] if row["best_trial"] == found["champion"]), None) if found else None
+    champion = champion_row(found) if found else None
     if champion is None:
         who, by, more = said[0], said[1] if len(said) > 1 else "", said[2:]
     else:

@@ -8,7 +8,7 @@ On a terminal one table is kept current; without one each event is a line; with 
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from rich.console import Group
@@ -235,6 +235,12 @@ def value_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "+".join(map(str, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def varied_text(varies: Sequence[str], config: Mapping[str, Any]) -> str:
+    """Return what a flat config has of the fields that vary, as a sentence names it: dropout 0.3, epochs 4."""
+    names = zip(titles(varies, ()), varies, strict=True)
+    return ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)
 
 
 def clock_text(seconds: float) -> str:

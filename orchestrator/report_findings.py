@@ -8,6 +8,7 @@ from evidence.confirm import Outcome
 from evidence.importance import Finding
 from evidence.sharing import Outcome as Sharing
 from orchestrator import show_confirmation
+from orchestrator.confirmation import champion_row
 from orchestrator.findings import BARS, Bar, Row, confirmed, effects, shared
 from orchestrator.finished import Finished, number
 from orchestrator.pictures import NAMED, NO_VERDICT
@@ -73,9 +74,8 @@ def _confirmed_rows(sweep: Finished, result: Mapping[str, Any]) -> list[Row]:
 
 def champion(sweep: Finished) -> list[str]:
     """Say whom the confirmation chose, in a sentence; nothing where there is none."""
-    result = sweep.board.get("confirmation") or {"rows": [], "champion": None}
-    chosen = result["champion"]
-    row = next((row for row in result["rows"] if chosen is not None and row["best_trial"] == chosen), None)
+    result = sweep.board.get("confirmation")
+    row = champion_row(result) if result else None
     if row is None:
         return []
     if row["is_baseline"]:

@@ -23,7 +23,7 @@ from orchestrator.estimate import prefix_cache_sizes
 from orchestrator.leaderboard import OTHER_TASKS
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, Plan, shown
-from orchestrator.progress import clock_text, value_text
+from orchestrator.progress import clock_text, value_text, varied_text
 from orchestrator.redaction import redacted
 from orchestrator.resources import Machine
 from orchestrator.sentences import on_importance, on_sharing
@@ -230,9 +230,7 @@ def verdict(board: Mapping[str, Any], majority: float | None) -> str:
 
 def named(board: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     """Return a row's trial and what it varies, as a sentence begins."""
-    config = flatten(row["config"])
-    names = zip(titles(board["varies"], ()), board["varies"], strict=True)
-    said = ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)
+    said = varied_text(board["varies"], flatten(row["config"]))
     return f"Trial {row['trial']:04d} ({said})" if said else f"Trial {row['trial']:04d}"
 
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from evidence.confirm import fewest_seeds
 from evidence.confirmations import share
 from model.config import flatten
-from orchestrator.confirmation import Asked
+from orchestrator.confirmation import Asked, champion_row
 from orchestrator.plan import Plan, shown
-from orchestrator.progress import clock_text, value_text
+from orchestrator.progress import clock_text, value_text, varied_text
 from orchestrator.resources import Machine
 from orchestrator.spec import MOST_SEEDS
 from orchestrator.tables import Fitting, titles
@@ -78,7 +78,7 @@ def of_board(board: Mapping[str, Any]) -> list[str]:
 
 def _champion(result: Mapping[str, Any]) -> list[str]:
     """Return who came out of the confirmation as champion; whether an earlier one stays only MLflow knows."""
-    row = next((row for row in result["rows"] if row["best_trial"] == result["champion"] is not None), None)
+    row = champion_row(result)
     if row is None:
         return []
     who = (
@@ -108,9 +108,7 @@ def sentences(varies: Sequence[str], result: Mapping[str, Any]) -> list[str]:
 
 def sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
     """Return what fresh seeds say of one candidate."""
-    config = flatten(row["config"])
-    names = zip(titles(varies, ()), varies, strict=True)
-    varied = ", ".join(f"{title} {value_text(config[path])}" for title, path in names if path in config)
+    varied = varied_text(varies, flatten(row["config"]))
     who = f"Trial {row['search_trial']:04d}" + (f" ({varied})" if varied else "")
     if row["difference"] is None:
         return f"{who} shares no completed fresh seed with the baseline: nothing is known of it."

@@ -83,6 +83,17 @@ def test_where_nothing_completed_that_is_what_it_says(board):
     assert lines(description(board, 0.45, LINK, ended=True))[0] == "**No trial completed.**"
 
 
+def test_a_confirmation_without_a_champion_leaves_the_search_its_word(board):
+    """Where the baseline completed on no fresh seed there is no champion, and no row is taken for one."""
+    base = {"search_trial": None, "is_baseline": True, "mean": None, "seeds": 0, "best_trial": None, "failed": [0]}
+    board["confirmation"] = {"rows": [base], "champion": None, "decided": 0, "candidates": 1}
+
+    who, _, where = lines(description(board, 0.45, LINK, ended=True))
+
+    assert who.startswith("**Trial 0001 (weight_decay 0.001) has the best dev score")
+    assert "`models:/exp9@best-dev`" in where
+
+
 def test_a_plain_link_stands_at_the_end(board):
     """Should a release of MLflow not know the saved view."""
     assert description(board, 0.45, LINK, ended=True, fallback="http://plain").splitlines()[-1] == (
