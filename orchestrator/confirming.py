@@ -1,7 +1,6 @@
 """One run of the confirm command: rounds of fresh seeds until all is settled, then who is champion."""
 
 import json
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,12 +16,11 @@ from model.table_file import DataError
 from orchestrator import confirmation, errors, ray_environment, show_confirmation
 from orchestrator.champion import crown
 from orchestrator.confirmation import Asked
-from orchestrator.console import console as console_for
 from orchestrator.console import say
 from orchestrator.errors import SweepError, refuse
 from orchestrator.failures import InputChangedError
-from orchestrator.folders import private_files
 from orchestrator.idle import IdleSweep, idle_sweep
+from orchestrator.interruptible import interruptible, same_command, stopped
 from orchestrator.judgement import Judge
 from orchestrator.leaderboard import TrialRecord, leaderboard, read_trials
 from orchestrator.lease import leased
@@ -32,7 +30,6 @@ from orchestrator.openings import result_of
 from orchestrator.plan import Plan, absolute, concurrency, read_plan
 from orchestrator.publishing import attempt, publish
 from orchestrator.readiness import refuse_other_resources
-from orchestrator.redaction import redacted
 from orchestrator.request import Manner
 from orchestrator.resources import find_machine
 from orchestrator.retention import remove_leftovers
@@ -40,6 +37,7 @@ from orchestrator.signals import Signals
 from orchestrator.study import TrialStudy
 from orchestrator.tracking import Projection
 
+MODULE = "orchestrator.confirm"
 ADVICE = "confirm it when that one ends"
 
 
@@ -94,16 +92,12 @@ class Confirmation:
 
 def run(request: ConfirmRequest) -> int:
     """Confirm, or go on with it; return the exit code. Raises SweepError for what is not in order."""
-    console = console_for(stderr=request.as_json, quiet=request.quiet)
-    words = f"ended at once; what was saved last stays. The same command continues:\n  {_command()}"
-    with private_files(), Signals(last_words=words) as signals:
-        try:
-            with finished_sweep(request) as search:
-                return _confirm(request, search, console, signals)
-        except (KeyboardInterrupt, SystemExit):
-            if not signals.asked:
-                raise
-            return _stopped(console)
+
+    def work(console: Console, signals: Signals) -> int:
+        with finished_sweep(request) as search:
+            return _confirm(request, search, console, signals)
+
+    return interruptible(MODULE, work, as_json=request.as_json, quiet=request.quiet)
 
 
 @contextmanager
@@ -153,10 +147,10 @@ def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signa
         trouble = run_trials(sweep)
         if trouble is not None:
             say(f"error: the confirmation was stopped: {trouble}", to=sys.stderr)
-            say(f"what is saved stays; the same command continues:\n  {_command()}", to=sys.stderr)
+            say(f"what is saved stays; the same command continues:\n  {same_command(MODULE)}", to=sys.stderr)
             return errors.FAILED
         if signals.asked:
-            return _stopped(console)
+            return stopped(MODULE, console)
         return _finish(request, found, projection, console)
 
 
@@ -258,12 +252,3 @@ def _ended(search: IdleSweep) -> Confirmation | None:
     if not search.paths.confirmed.exists():
         return None
     return Confirmation(search, Asked.read(search.paths.asked), read_plan(search.paths.confirmation.plan))
-
-
-def _stopped(console: Console) -> int:
-    console.print(f"stopped; nothing is lost. The same command continues:\n  {_command()}", soft_wrap=True)
-    return errors.INTERRUPTED
-
-
-def _command() -> str:
-    return redacted(shlex.join(["python", "-m", "orchestrator.confirm", *sys.argv[1:]]))

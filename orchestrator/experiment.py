@@ -3,11 +3,14 @@
 import json
 import socket
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from orchestrator import mlflow_client as _first  # noqa: F401  (sets what MLflow reads when it is imported)
 
 # isort: split
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 
 from model.failpoints import reach
 from orchestrator.errors import SweepError
@@ -62,6 +65,26 @@ def find_experiment(client: MlflowClient, plan: Plan, paths: SweepPaths, uri: st
     if paths.stage == "search" and _state(found.tags.get(view)) != _state(shown):
         client.set_experiment_tag(found.experiment_id, view, shown)
     return str(found.experiment_id)
+
+
+def record_test(client: MlflowClient, experiment: str, plan: Plan, test: Mapping[str, Any]) -> None:
+    """Give each config that was scored on the test set a run of stage test, once an opening."""
+    opening, tasks = test["id"], [task.name for task in plan.ranked_tasks()]
+    for row in test["rows"]:
+        words = f"tags.stage = 'test' and tags.opening = '{opening}' and tags.who = '{row['who']}'"
+        run = next(iter(client.search_runs([experiment], words)), None)
+        if run is not None and run.info.status == "FINISHED":
+            continue
+        if run is None:
+            tags = {
+                "kind": "trial", "stage": "test", "sweep": plan.name, "who": row["who"], "opening": opening,
+                "opened": test["opened"], "openings": str(test["openings"]), "test_set": test["test_set"],
+            }  # fmt: skip
+            run = client.create_run(experiment, run_name=f"{row['who']} test", tags=tags)
+        values = {"test/score": row["mean"], **{f"test/{task}": row[task] for task in tasks}}
+        now = int(time.time() * 1000)
+        client.log_batch(run.info.run_id, metrics=[Metric(name, value, now, 0) for name, value in values.items()])
+        client.set_terminated(run.info.run_id, "FINISHED")
 
 
 def _state(view: str | None) -> object:

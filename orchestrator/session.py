@@ -1,7 +1,6 @@
 """One run of the sweep command: plan, lock, study, tracking, trials, leaderboard, in this order."""
 
 import json
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -15,11 +14,10 @@ from model.encoder_store import keep_encoder
 from model.failpoints import reach
 from model.files import flush_folder, write_json
 from orchestrator import errors, show
-from orchestrator.console import console as console_for
 from orchestrator.console import say
 from orchestrator.examination import Examined, examine, require
-from orchestrator.folders import private_files
 from orchestrator.hold import hold
+from orchestrator.interruptible import interruptible, same_command, stopped
 from orchestrator.leaderboard import groups, leaderboard, read_trials, write_leaderboard
 from orchestrator.lease import leased
 from orchestrator.open_sweep import OpenSweep, run_trials
@@ -27,7 +25,6 @@ from orchestrator.paths import SweepPaths
 from orchestrator.plan import Draft, concurrency, settle
 from orchestrator.publishing import attempt, draw
 from orchestrator.readiness import SECOND_STAGE, refuse_other_resources, tracking
-from orchestrator.redaction import redacted
 from orchestrator.request import Request
 from orchestrator.resources import Machine
 from orchestrator.retention import remove_leftovers
@@ -36,6 +33,8 @@ from orchestrator.spec import LoadedSweep
 from orchestrator.store import require_same_store
 from orchestrator.study import TrialStudy
 from orchestrator.tracking import Projection
+
+MODULE = "orchestrator.sweep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +55,7 @@ class Command:
 def run(examined: Examined) -> int:
     """Do what was asked for and found in order so far; return the exit code. Raises SweepError for what is not."""
     request = examined.request
-    console = console_for(stderr=request.as_json, quiet=request.quiet)
-    words = f"ended at once; what was saved last stays. The same command continues:\n  {_command()}"
-    with private_files(), Signals(last_words=words) as signals:
-        try:
-            return _run(examined, console, signals)
-        except (KeyboardInterrupt, SystemExit):  # ray.init answers a signal by its own handler, which raises the latter
-            if not signals.asked:
-                raise
-            return _stopped(console)
+    return interruptible(MODULE, lambda *shown: _run(examined, *shown), as_json=request.as_json, quiet=request.quiet)
 
 
 def _run(examined: Examined, console: Console, signals: Signals) -> int:
@@ -138,9 +129,12 @@ def _run_leased(command: Command, sweep: OpenSweep, notes: Sequence[str]) -> int
     trouble = run_trials(sweep)
     if trouble is not None:
         say(f"error: the sweep was stopped: {trouble}", to=sys.stderr)
-        say(f"what is saved stays; when that is mended, the same command continues:\n  {_command()}", to=sys.stderr)
+        say(
+            f"what is saved stays; when that is mended, the same command continues:\n  {same_command(MODULE)}",
+            to=sys.stderr,
+        )
         return errors.FAILED
-    return _stopped(console) if command.signals.asked else _finish(command, sweep)
+    return stopped(MODULE, console) if command.signals.asked else _finish(command, sweep)
 
 
 def _concerns(paths: SweepPaths, drafted: Draft) -> list[str]:
@@ -151,11 +145,6 @@ def _concerns(paths: SweepPaths, drafted: Draft) -> list[str]:
         found = data_report(drafted.corpus, drafted.encoder.tokenizer())
         write_json(paths.data_report, found)
         return concerns(found, drafted.corpus)
-
-
-def _stopped(console: Console) -> int:
-    console.print(f"stopped; nothing is lost. The same command continues:\n  {_command()}", soft_wrap=True)
-    return errors.INTERRUPTED
 
 
 def _finish(command: Command, sweep: OpenSweep) -> int:
@@ -197,8 +186,3 @@ def _put_aside(paths: SweepPaths) -> None:
         reach("sweep: put aside")
         paths.root.rename(paths.out / (f"{name}-{taken + 1}" if taken else name))
         flush_folder(paths.out)
-
-
-def _command() -> str:
-    arguments = [argument for argument in sys.argv[1:] if argument != "--new"]
-    return redacted(shlex.join(["python", "-m", "orchestrator.sweep", *arguments]))

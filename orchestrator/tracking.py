@@ -26,7 +26,7 @@ from model.failpoints import reach
 from orchestrator import paths as places
 from orchestrator.description import description
 from orchestrator.errors import SweepError, UnreachableError
-from orchestrator.experiment import VERDICTS, find_experiment
+from orchestrator.experiment import VERDICTS, find_experiment, record_test
 from orchestrator.judgement import Judge, Judgement
 from orchestrator.leaderboard import OTHER_TASKS, TrialRecord, groups, leaderboard
 from orchestrator.paths import SweepPaths
@@ -188,29 +188,6 @@ class Projection:
             self._client.set_tag(self._sweep_run, "mlflow.note.content", text)
             self._described_as = text
 
-    def _record_test(self, test: Mapping[str, Any]) -> None:
-        """Give each config that was scored on the test set a run of stage test, once an opening."""
-        opening, tasks = test["id"], [task.name for task in self._plan.ranked_tasks()]
-        for row in test["rows"]:
-            words = f"tags.stage = 'test' and tags.opening = '{opening}' and tags.who = '{row['who']}'"
-            found = self._client.search_runs([self._experiment], words)
-            if found and found[0].info.status == "FINISHED":
-                continue
-            tags = {
-                "kind": "trial", "stage": "test", "sweep": self._plan.name, "who": row["who"], "opening": opening,
-                "opened": test["opened"], "openings": str(test["openings"]), "test_set": test["test_set"],
-            }  # fmt: skip
-            begun = (
-                found[0]
-                if found
-                else self._client.create_run(self._experiment, run_name=f"{row['who']} test", tags=tags)
-            )
-            run = begun.info.run_id
-            values = {"test/score": row["mean"], **{f"test/{task}": row[task] for task in tasks}}
-            now = int(time.time() * 1000)
-            self._client.log_batch(run, metrics=[Metric(name, value, now, 0) for name, value in values.items()])
-            self._client.set_terminated(run, "FINISHED")
-
     def settle(self, trials: Sequence[TrialRecord]) -> None:
         """Where a call has failed, look a little later whether it took effect after all, and mend what that did."""
         if self._in_doubt:
@@ -249,7 +226,7 @@ class Projection:
         self._client.set_tag(self._sweep_run, "mlflow.note.content", text)
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
         if board["test"] is not None:
-            self._record_test(board["test"])
+            record_test(self._client, self._experiment, self._plan, board["test"])
         reach("mlflow: end sweep")
         self._client.set_terminated(self._sweep_run, "FINISHED")
         reach("mlflow: ended sweep")
