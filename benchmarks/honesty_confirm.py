@@ -110,7 +110,6 @@ def played(entered: Entered, most: int) -> tuple[Mapping[Hashable, Confirmation]
             [config for config, _ in trained],
             [seed for _, seed in trained],
             0,
-            candidates=len(entered.candidates),
             searched=len(entered.searched_C) - 1,
             known=entered.known,
         )

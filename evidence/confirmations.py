@@ -1,10 +1,8 @@
 """Several candidates and the baseline on the same fresh seeds: what each comparison says so far, and who beats whom."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from evidence.comparisons import ALPHA
 from evidence.confirm import Confirmation, KnownNoise, confirm
@@ -18,7 +16,6 @@ def confirmations(
     seeds: Sequence[int],
     baseline: Hashable,
     *,
-    candidates: int,
     searched: int,
     known: KnownNoise | None = None,
     alpha: float = ALPHA,
@@ -27,9 +24,9 @@ def confirmations(
 
     `keys` and `seeds` say of each trial which config it is and on which seed. A candidate is paired with the baseline
     by seed. What is known of the seeds' noise is that of earlier trials, `known`, and that of the other candidates'
-    fresh seeds, which are none of this pair's. Half of alpha is the seeds', shared out among the `candidates`, who are
-    few. The other half is the examples', shared out among all `searched` configs: the candidates were chosen from so
-    many by these very examples, and what luck they had there comes back with every fresh seed.
+    fresh seeds, which are none of this pair's. Alpha is shared out among all `searched` configs and not among the few
+    candidates: they were chosen from so many by these very examples, and what luck they had there comes back with every
+    fresh seed.
     """
     if not len(keys) == len(seeds) == len(trials.overall_T):
         raise ValueError(f"{len(trials.overall_T)} trials, {len(keys)} keys and {len(seeds)} seeds; expected as many")
@@ -50,17 +47,11 @@ def confirmations(
         ]
         found[key] = confirm(
             trials.overall_T[pairs_S2[:, 0]] - trials.overall_T[pairs_S2[:, 1]],
-            alpha=share(candidates, alpha),
-            example_alpha=alpha / 2 / max(searched, candidates),
+            alpha=alpha / searched,
             known=pooled(known, others),
             example_error=example_error(trials, pairs_S2[:, 0], pairs_S2[:, 1]),
         )
     return found
-
-
-def share(candidates: int, alpha: float = ALPHA) -> float:
-    """Return what of alpha the seeds of one candidate have."""
-    return alpha / 2 / candidates
 
 
 def pooled(known: KnownNoise | None, scores: Sequence[Array]) -> KnownNoise | None:
@@ -82,34 +73,3 @@ def example_error(trials: Scores, first: Iterable[int], second: Iterable[int]) -
     examples_TT = configs(trials.part([*first, *second]), [0] * len(first) + [1] * len(second)).examples_TT
     variance = examples_TT[0, 0] + examples_TT[1, 1] - 2 * examples_TT[0, 1]
     return float(np.sqrt(max(variance, 0.0) + trials.resolution**2))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Challenge:
-    """A new config against an earlier champion, each on seeds of its own."""
-
-    difference: float
-    standard_error: float
-    p: float
-    """Of a difference like that or a larger one, were the new one no better (one-sided)."""
-    better: bool
-
-
-def challenge(new_S: Array, old_S: Array, example_variance: float, *, alpha: float = ALPHA) -> Challenge:
-    """Return whether the mean score over fresh seeds is better than another's on the same examples.
-
-    `example_variance` is that of the difference between the two. Seeds are unpaired; their variance is pooled, and with
-    one seed each nothing is known of it: then nobody is better.
-    """
-    degrees = len(new_S) + len(old_S) - 2
-    difference = float(new_S.mean() - old_S.mean())
-    if degrees < 1:
-        return Challenge(difference=difference, standard_error=float("inf"), p=1.0, better=False)
-    squares = float(np.sum((new_S - new_S.mean()) ** 2) + np.sum((old_S - old_S.mean()) ** 2))
-    by_seeds = squares / degrees * (1 / len(new_S) + 1 / len(old_S))
-    error = float(np.sqrt(example_variance + by_seeds))
-    freedom = degrees * ((example_variance + by_seeds) / by_seeds) ** 2 if by_seeds > 0 else np.inf
-    if error == 0:
-        return Challenge(difference=difference, standard_error=0.0, p=float(difference <= 0), better=difference > 0)
-    p = float(stats.t.sf(difference / error, freedom))
-    return Challenge(difference=difference, standard_error=error, p=p, better=p < alpha)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evidence.confirmations import Challenge, challenge, example_error
+from evidence.comparisons import ALPHA
+from evidence.confirm import Confirmation, Outcome, confirm_unpaired
+from evidence.confirmations import example_error
 from evidence.scores import Answers, scores
 from model.checkpoint import read_predictions
 from model.files import DamagedFileError, content_hash
@@ -19,6 +21,7 @@ from orchestrator.leaderboard import TrialRecord
 from orchestrator.mlflow_client import CHAMPION, fetch_model
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
+from orchestrator.progress import interval_text
 from orchestrator.tracking import Projection
 
 
@@ -36,7 +39,7 @@ def crown(
     name = f"{plan.name}@{CHAMPION}"
     before = projection.models.champion()
     if before is not None and before.tags.get("sweep_id") != plan.sweep_id:
-        kept = _keeps(dict(before.tags), plan, row, folder, projection.uri)
+        kept = _keeps(dict(before.tags), plan, row, folder, projection.uri, result["searched"])
         if kept is not None:
             return f"{name} stays version {before.version}: {kept}"
     version = projection.models.crown(projection.runs[number], _tags(plan, row, number))
@@ -64,7 +67,9 @@ def _tags(plan: Plan, row: Mapping[str, Any], number: int) -> dict[str, str]:
     }
 
 
-def _keeps(tags: Mapping[str, str], plan: Plan, row: Mapping[str, Any], folder: Path, uri: str) -> str | None:
+def _keeps(
+    tags: Mapping[str, str], plan: Plan, row: Mapping[str, Any], folder: Path, uri: str, searched: int
+) -> str | None:
     """Return why the present champion stays, None where it gives way."""
     by_hand = f"remove the alias {CHAMPION} in MLflow if it is to go"
     if other := _of_another_kind(tags, plan):
@@ -72,14 +77,15 @@ def _keeps(tags: Mapping[str, str], plan: Plan, row: Mapping[str, Any], folder: 
     with tempfile.TemporaryDirectory() as temporary:
         try:
             theirs = read_predictions(fetch_model(f"{plan.name}@{CHAMPION}", uri, Path(temporary)))
-            found = _challenge(plan, read_predictions(folder), theirs, row["scores"], json.loads(tags["scores"]))
+            theirs_S = json.loads(tags["scores"])
+            found = _beside(plan, read_predictions(folder), theirs, row["scores"], theirs_S, searched)
         except (SweepError, DamagedFileError, OSError, ValueError, pa.ArrowException) as error:
             return f"the two cannot be compared ({error}); {by_hand}"
-    if found.better:
+    if found.outcome is Outcome.BETTER:
         return None
     return (
-        f"this one's mean over {row['seeds']} fresh seeds is {found.difference:+.4f} beside its own (p {found.p:.2f}), "
-        "and only a better one replaces it"
+        f"this one's mean over {row['seeds']} fresh seeds is {found.mean:+.4f} beside its own "
+        f"({interval_text(*found.interval)}), and only a better one replaces it"
     )
 
 
@@ -93,8 +99,13 @@ def _of_another_kind(tags: Mapping[str, str], plan: Plan) -> str | None:
     return "it was confirmed on other dev data" if tags.get("dev_data") != dev_data(plan) else None
 
 
-def _challenge(plan: Plan, ours: pa.Table, theirs: pa.Table, new: Sequence[float], old: Sequence[float]) -> Challenge:
-    """Return whether a new config beats an old one. Raises ValueError where their models answered other examples."""
+def _beside(
+    plan: Plan, ours: pa.Table, theirs: pa.Table, new: Sequence[float], old: Sequence[float], searched: int
+) -> Confirmation:
+    """Return what a new config's scores say beside an old one's. Raises ValueError where they are of other examples.
+
+    The new one was chosen from `searched` configs, the old one's luck with the examples is as old as it is.
+    """
     examples = ["task", "id", "label"]
     if not ours.select(examples).equals(theirs.select(examples)):
         raise ValueError("they were scored on other examples")
@@ -104,4 +115,5 @@ def _challenge(plan: Plan, ours: pa.Table, theirs: pa.Table, new: Sequence[float
         Answers(task=task, labels_N=labels[of_task == task.name], predictions_NT=both_NT[of_task == task.name])
         for task in plan.ranked_tasks()
     ]
-    return challenge(np.array(new), np.array(old), example_error(scores(answers), [0], [1]) ** 2)
+    error = example_error(scores(answers), [0], [1])
+    return confirm_unpaired(np.array(new), np.array(old), alpha=ALPHA / searched, example_error=error)

@@ -13,11 +13,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from evidence.confirm import Confirmation, KnownNoise, Outcome
-from evidence.confirmations import confirmations
+from evidence.confirmations import confirmations, example_error
+from evidence.seeds import configs
 from model.files import write_json
 from orchestrator.errors import SweepError
 from orchestrator.failures import Failure
-from orchestrator.judgement import Judge
+from orchestrator.judgement import Judge, Scored
 from orchestrator.leaderboard import Group, TrialRecord, config_key, groups
 from orchestrator.plan import Plan
 from orchestrator.spec import MOST_SEEDS
@@ -42,6 +43,8 @@ class Asked:
     """Configs that the candidates were chosen from."""
     known: KnownNoise | None
     """What the search tells of the seeds' noise; None where it repeated none."""
+    example_error: float
+    """Standard error that the dev examples gave the best candidate's lead over the baseline in the search."""
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -76,14 +79,22 @@ def ask(
     first = 1 + max(int(trial.config["seed"]) for trial in trials)
     if first + MOST_SEEDS >= 2**32:
         raise SweepError(f"sweep {plan.name!r}: its seeds go up to {first - 1}; there is no fresh one below 2**32")
-    found = judge.configs(groups(plan, trials))
-    known = None
-    if found is not None and found.seed_variance:
-        known = KnownNoise(variance=found.seed_variance, degrees=found.degrees)
+    best = next(trial.config for trial in trials if trial.number == candidates[0])
+    known, error = _noise(judge.scored(groups(plan, trials)), key_of(best), key_of(plan.baseline))
     return Asked(
         sweep_id=plan.sweep_id, top=top, seeds=seeds, first_seed=first, candidates=tuple(candidates[:top]),
-        searched=len(candidates), known=known,
+        searched=len(candidates), known=known, example_error=error,
     )  # fmt: skip
+
+
+def _noise(scored: Scored, best: str, baseline: str) -> tuple[KnownNoise | None, float]:
+    """Return what a search tells of the seeds' noise, and of the examples' in the best config's lead."""
+    if not scored.keys:
+        return None, 0.0
+    found = configs(scored.scores, scored.keys)
+    known = KnownNoise(variance=found.seed_variance, degrees=found.degrees) if found.seed_variance else None
+    first, second = ([place for place, key in enumerate(scored.keys) if key == its] for its in (best, baseline))
+    return known, example_error(scored.scores, first, second) if first and second else 0.0
 
 
 def first_plan(search: Plan, searched: Sequence[TrialRecord], asked: Asked) -> Plan:
@@ -154,7 +165,6 @@ def standings(plan: Plan, trials: Sequence[TrialRecord], judge: Judge, asked: As
             [scored.keys[place] for place in part],
             [seeds[place] for place in part],
             key_of(plan.baseline),
-            candidates=len(asked.candidates),
             searched=asked.searched,
             known=asked.known,
         )
@@ -204,6 +214,7 @@ def outcome(
         "top": asked.top,
         "seeds": asked.seeds,
         "candidates": len(asked.candidates),
+        "searched": asked.searched,
         "decided": decided,
         "unit": unit,
         "spent": round(seconds * each, 2),

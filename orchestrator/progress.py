@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import isinf
 from typing import Any, Literal, Self
 
 from rich.console import Group
@@ -235,6 +236,11 @@ def value_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "+".join(map(str, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """Return an interval as people write it; of too few seeds there is none."""
+    return "no interval yet" if low is None or high is None or isinf(low) else f"{low:+.3f} .. {high:+.3f}"
 
 
 def varied_text(varies: Sequence[str], config: Mapping[str, Any]) -> str:

@@ -6,14 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
-from evidence.confirm import fewest_seeds
-from evidence.confirmations import share
+from evidence.comparisons import ALPHA
+from evidence.confirm import settles
 from model.config import flatten
 from orchestrator.confirmation import Asked, champion_row
 from orchestrator.plan import Plan, shown
-from orchestrator.progress import clock_text, value_text, varied_text
+from orchestrator.progress import clock_text, interval_text, value_text, varied_text
 from orchestrator.resources import Machine
-from orchestrator.spec import MOST_SEEDS
 from orchestrator.tables import Fitting, titles
 
 LEADER = "leader"
@@ -22,17 +21,34 @@ LEADER = "leader"
 
 def header(plan: Plan, asked: Asked, at_once: int, machine: Machine) -> str:
     """Return what is confirmed, on how many seeds, and whether so many can settle anything."""
-    degrees, others = asked.known.degrees if asked.known else 0, len(asked.candidates) - 1
-    fewest = fewest_seeds(degrees, others, share(len(asked.candidates)), MOST_SEEDS)
-    too_few = fewest is None or fewest > asked.seeds
-    note = f"\n  note  with fewer than {fewest} seeds nothing can be settled, however large" if too_few else ""
     last = asked.first_seed + asked.seeds - 1
     numbers = ", ".join(f"{number:04d}" for number in asked.candidates)
     return (
         f"{plan.name}  confirmation of trial{'s' * (len(asked.candidates) > 1)} {numbers} and the baseline\n"
         f"  fresh seeds {asked.first_seed} to {last}, a round a seed, until every verdict is settled\n"
-        f"  {machine.where} · {at_once} at once{note}"
+        f"  {machine.where} · {at_once} at once\n"
+        f"  note  {_note(asked)}"
     )
+
+
+def _note(asked: Asked) -> str:
+    """Return how large a lead so many seeds can settle, as far as the search tells."""
+    if asked.known is None:
+        return "the search repeated no seed: one seed settles nothing, and what several settle shows as they come"
+    lead = settles(
+        asked.seeds,
+        asked.known,
+        len(asked.candidates) - 1,
+        alpha=ALPHA / asked.searched,
+        example_error=asked.example_error,
+    )
+    if lead == float("inf"):
+        return f"so few seeds (--seeds {asked.seeds}) settle nothing, however large"
+    return f"by the noise of the search, {_seeds(asked.seeds)} can settle leads of about {lead:.3f} and more"
+
+
+def _seeds(number: int, kind: str = "") -> str:
+    return f"{number} {kind}seed{'s' * (number > 1)}"
 
 
 def final(console: Console, plan: Plan, result: Mapping[str, Any], more: Sequence[str], file: Path) -> None:
@@ -59,7 +75,7 @@ def _table(plan: Plan, result: Mapping[str, Any]) -> Fitting:
                 _score(row["sd"]),
                 str(row["seeds"]),
                 _signed(row["difference"]),
-                "-" if row["is_baseline"] else interval(row["difference_low"], row["difference_high"]),
+                "-" if row["is_baseline"] else interval_text(row["difference_low"], row["difference_high"]),
                 row["verdict"] or "-",
                 *(_score(row[task]) for task in tasks),
                 *(value_text(config.get(path, "")) for path in plan.varies),
@@ -112,8 +128,8 @@ def sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
     who = f"Trial {row['search_trial']:04d}" + (f" ({varied})" if varied else "")
     if row["difference"] is None:
         return f"{who} shares no completed fresh seed with the baseline: nothing is known of it."
-    range_ = interval(row["difference_low"], row["difference_high"])
-    over = f"{row['paired_seeds']} fresh seed{'s' * (row['paired_seeds'] > 1)}"
+    range_ = interval_text(row["difference_low"], row["difference_high"])
+    over = _seeds(row["paired_seeds"], "fresh ")
     found = {
         "better": "is better than the baseline",
         "worse": "is worse than the baseline",
@@ -122,11 +138,6 @@ def sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
     }[row["verdict"]]
     early = "; it was settled early, so this is too far from zero on average" if row.get("stopped_early") else ""
     return f"{who} {found}: {row['difference']:+.4f} over {over} ({range_}){early}."
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """Return an interval as people write it; of too few seeds there is none."""
-    return "no interval yet" if low is None or high is None else f"{low:+.3f} .. {high:+.3f}"
 
 
 def test_lines(test: Mapping[str, Any] | None) -> list[str]:
@@ -147,7 +158,7 @@ def test_lines(test: Mapping[str, Any] | None) -> list[str]:
         side = "above" if test["difference"] >= 0 else "below"
         said.append(
             f"There {who} is {abs(test['difference']):.4f} {side} the baseline "
-            f"({interval(test['difference_low'], test['difference_high'])}): {test['verdict']}."
+            f"({interval_text(test['difference_low'], test['difference_high'])}): {test['verdict']}."
         )
     if times > 1:
         said.append(f"These test data were opened {times} times: no fair test of what was chosen after the first.")

@@ -83,7 +83,7 @@ def write_confirmation(paths, trials, verdicts, *, champion=None):
     """Write what three fresh seeds found of these trials, the baseline first; their scores are 0.6, 0.61 and 0.62."""
     rows = [_confirmed(place, each, said) for place, (each, said) in enumerate(zip(trials, verdicts, strict=True))]
     result = {
-        "top": len(rows) - 1, "seeds": 3, "candidates": len(rows) - 1, "unit": "core seconds",
+        "top": len(rows) - 1, "seeds": 3, "candidates": len(rows) - 1, "searched": 6, "unit": "core seconds",
         "decided": sum(row["verdict"] in ("better", "worse") for row in rows), "spent": 90.0, "spent_a_decision": 45.0,
         "rows": rows, "champion": champion,
     }  # fmt: skip

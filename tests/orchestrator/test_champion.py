@@ -57,7 +57,7 @@ def confirmed(bare_plan, tiny_config, paths, monkeypatch):
             "scores": scores or [score, score + 0.001, score - 0.001],
         }  # fmt: skip
         projection = SimpleNamespace(models=registry, runs={0: f"run of {sweep_id}"}, uri="sqlite:///")
-        said = crown(projection, plan, there, {"champion": 0, "rows": [row]}, [trial])
+        said = crown(projection, plan, there, {"champion": 0, "searched": 6, "rows": [row]}, [trial])
         folders.setdefault(registry.version.version, there.trial(0).root / trial.best["checkpoint"])
         return said, registry
 

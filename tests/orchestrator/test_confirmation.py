@@ -11,7 +11,8 @@ from orchestrator.confirmation import Asked, ask, first_plan, key_of, next_plan,
 from orchestrator.errors import SweepError
 from orchestrator.judgement import Judge
 from orchestrator.leaderboard import TrialRecord, groups, leaderboard
-from orchestrator.show_confirmation import sentences
+from orchestrator.resources import Machine
+from orchestrator.show_confirmation import header, sentences
 from tests.predicted import answers, predicted_trial
 
 
@@ -81,13 +82,33 @@ def test_a_sweep_of_the_baseline_alone_has_nothing_to_confirm(finished):
 def test_what_was_asked_is_read_as_it_was_written(tmp_path):
     """With what is known of the noise, and without."""
     for known in (None, KnownNoise(variance=1e-5, degrees=4)):
-        asked = Asked(sweep_id="a", top=2, seeds=5, first_seed=1, candidates=(3, 1), searched=6, known=known)
+        asked = Asked(
+            sweep_id="a", top=2, seeds=5, first_seed=1, candidates=(3, 1), searched=6, known=known, example_error=0.1
+        )
         asked.write(tmp_path / "asked.json")
 
         assert Asked.read(tmp_path / "asked.json") == asked
     (tmp_path / "asked.json").write_text('{"top": 2}')
     with pytest.raises(SweepError, match=r"asked\.json: cannot be read"):
         Asked.read(tmp_path / "asked.json")
+
+
+def test_before_it_begins_a_confirmation_says_how_large_a_lead_its_seeds_can_settle(finished):
+    """From the noise of a search that repeated seeds; of one that did not, what is not known is said."""
+
+    def note(asked):
+        return header(plan, asked, 2, Machine(nodes=[], where="this machine")).splitlines()[-1].strip()
+
+    plan, trials, board, judge = finished([0.5, 0.6, 0.55], seeds=3, seed_noise=0.003)
+    asked = ask(plan, board, trials, judge, top=2, seeds=5)
+
+    assert asked.example_error > 0
+    leads = [float(note(replace(asked, seeds=seeds)).split("leads of about ")[1].split()[0]) for seeds in (2, 5, 20)]
+    assert leads == sorted(leads, reverse=True)
+    assert leads[-1] > 2 * asked.example_error
+    few = replace(asked, top=1, seeds=1, candidates=(1,), known=KnownNoise(variance=1e-4, degrees=1), example_error=0.0)
+    assert note(few) == "note  so few seeds (--seeds 1) settle nothing, however large"
+    assert note(replace(asked, known=None)).startswith("note  the search repeated no seed: one seed settles nothing")
 
 
 def test_a_round_trains_the_baseline_and_every_open_candidate_on_one_seed(finished):
