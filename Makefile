@@ -58,8 +58,9 @@ bench-gpu: $(STAMP)  ## the same on a GPU, and exp4 on data of the study's sizes
 kills: $(STAMP)  ## every fault test, those too that `make test` leaves out (about 15 minutes)
 	@$(PY) -m pytest tests/faults
 
-failpoints: $(STAMP)  ## kills the driver at every failpoint, one at a time; writes docs/failpoints.md (about an hour)
+failpoints: $(STAMP)  ## kills a sweep, then confirm, at every failpoint, one at a time; writes docs/failpoints*.md (over an hour)
 	@$(PY) -m tests.faults.failpoints $(if $(SEED),--seed $(SEED))
+	@$(PY) -m tests.faults.confirm_failpoints $(if $(SEED),--seed $(SEED))
 
 faults: $(STAMP)  ## a sweep under random faults, then the invariants (10 minutes; SEED=N)
 	@$(PY) -m tests.faults.nemesis --seconds 420 --trials 60 $(if $(SEED),--seed $(SEED))

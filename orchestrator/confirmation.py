@@ -43,7 +43,7 @@ class Asked:
     """Configs that the candidates were chosen from."""
     known: KnownNoise | None
     """What the search tells of the seeds' noise; None where it repeated none."""
-    example_error: float
+    example_error: float = 0.0
     """Standard error that the dev examples gave the best candidate's lead over the baseline in the search."""
 
     def write(self, path: Path) -> None:

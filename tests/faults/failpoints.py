@@ -81,7 +81,7 @@ def main():
                 rows.append(row)
                 print(json.dumps(row), flush=True)
     if not arguments.only:
-        arguments.out.write_text(page(rows, arguments.seed), encoding="utf-8")
+        arguments.out.write_text(page(ABOUT, rows, arguments.seed), encoding="utf-8")
     raise SystemExit(any(row["violations"] for row in rows))
 
 
@@ -100,19 +100,23 @@ def undisturbed(root):
     return twin, template
 
 
-def page(rows, seed):
+ABOUT = """# The driver, killed at every failpoint
+
+Written by `make failpoints`, {date}, seed {seed}: a sweep of three tiny configs and two
+epochs, two at once, its driver killed with SIGKILL when the place was reached for the given time, by
+whichever process reached it; then the same command again. Checked each time: the leaderboard's bytes but
+for times, paths and run ids, and I1 to I8 (tests/faults/checker.py). Recovery is the whole second run. Some
+places are reached only after something else (a full disk, a worker's death, Ctrl-C) or with early stopping,
+whose leaderboard follows from the order of results and is not compared. What the confirm command reaches
+beyond them is in [failpoints-confirm.md](failpoints-confirm.md)."""
+
+
+def page(about, rows, seed):
     """Return the table as a page of the docs."""
     longest = max(row["recovery"] for row in rows)
     bad = sum(bool(row["violations"]) for row in rows)
     lines = [
-        "# The driver, killed at every failpoint",
-        "",
-        f"Written by `make failpoints`, {time.strftime('%F')}, seed {seed}: a sweep of three tiny configs and two",
-        "epochs, two at once, its driver killed with SIGKILL when the place was reached for the given time, by",
-        "whichever process reached it; then the same command again. Checked each time: the leaderboard's bytes but",
-        "for times, paths and run ids, and I1 to I8 (tests/faults/checker.py). Recovery is the whole second run. Some",
-        "places are reached only after something else (a full disk, a worker's death, Ctrl-C) or with early stopping,",
-        "whose leaderboard follows from the order of results and is not compared.",
+        about.format(date=time.strftime("%F"), seed=seed),
         "",
         f"**{len(rows)} places, {bad} with a violation, longest recovery {longest:.0f} s.**",
         "",

@@ -1,7 +1,6 @@
 """A sweep confirmed on fresh seeds, end to end: killed and gone on with, its champion, the test set on the record."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -9,52 +8,10 @@ import sys
 import pytest
 
 from orchestrator.openings import read_lines
-from tests.faults.lab import ENVIRONMENT, Lab
+from tests.faults.confirm_lab import OPTIONS, SEEDS, TOP, confirm, confirm_lab, lasting_confirmation
 from tests.integration.conftest import ROOT, TIMEOUT_S
 
 pytestmark = pytest.mark.slow
-TOP, SEEDS = 2, 3
-SPACE = '''"""Which rate suits the tiny encoder?"""
-
-from dataclasses import replace
-
-from model.config import TrialConfig
-from orchestrator.spec import Sweep
-
-BASE = TrialConfig(epochs=1, batch_size=8, learning_rate=1e-3, max_tokens=32, unfrozen_layers=1)
-
-SWEEP = Sweep(
-    question="Which rate suits the tiny encoder?",
-    baseline=BASE,
-    configs=[replace(BASE, learning_rate=rate) for rate in (1e-3, 1e-2, 2e-3)],
-)
-'''
-
-
-def confirm(lab, *more, out=None, expect=0):
-    """Run the confirm command on a lab's sweep, and return what it printed; a negative exit code is a signal's."""
-    line = [sys.executable, "-m", "orchestrator.confirm", "tiny", "--out", str(out or lab.out), *more]
-    found = subprocess.run(
-        line,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-        env=os.environ | ENVIRONMENT | {"SWEEP_FAULTS": str(lab.faults), "COLUMNS": "200"},
-    )
-    assert found.returncode == expect, f"exit code {found.returncode}\n{found.stdout[-3000:]}\n{found.stderr[-3000:]}"
-    return found.stdout + found.stderr
-
-
-def lasting(folder):
-    """Return what a confirmation found, without times."""
-    found = json.loads((folder / "tiny" / "confirm" / "confirmation.json").read_text(encoding="utf-8"))
-    for name in ("spent", "spent_a_decision"):
-        del found[name]
-    for row in found["rows"]:
-        del row["train_seconds"]
-    return found
 
 
 def staged(lab, stage):
@@ -71,17 +28,15 @@ def staged(lab, stage):
 @pytest.fixture(scope="module")
 def confirmed(tmp_path_factory, tiny_data, tiny_encoder):
     """Return a lab whose confirmation was killed and gone on with, what it printed, and OUT of an undisturbed one."""
-    lab = Lab(tmp_path_factory.mktemp("confirm"), tiny_data, tiny_encoder, epochs=1)
-    lab.file.write_text(SPACE, encoding="utf-8")
+    lab = confirm_lab(tmp_path_factory.mktemp("confirm"), tiny_data, tiny_encoder)
     lab.run()
     undisturbed = lab.folder / "undisturbed"
     shutil.copytree(lab.out, undisturbed)
-    options = ("--top", str(TOP), "--seeds", str(SEEDS))
-    confirm(lab, *options, out=undisturbed)
+    confirm(lab, *OPTIONS, out=undisturbed)
     lab.arm("study: told", "kill driver", hit=len([e for e in lab.log() if e["at"] == "study: told"]) + 5)
-    confirm(lab, *options, expect=-9)
+    confirm(lab, *OPTIONS, expect=-9)
     assert lab.fired == 1
-    output = confirm(lab, *options)
+    output = confirm(lab, *OPTIONS)
     yield lab, output, undisturbed
     lab.kill_all()
 
@@ -90,13 +45,13 @@ def test_a_confirmation_that_was_killed_finds_what_an_undisturbed_one_finds(conf
     """The same rounds, scores and champion, whatever was trained when its driver died."""
     lab, _, undisturbed = confirmed
 
-    assert lasting(lab.out) == lasting(undisturbed)
+    assert lasting_confirmation(lab.out) == lasting_confirmation(undisturbed)
 
 
 def test_candidates_and_baseline_are_trained_on_seeds_that_the_search_has_not_seen(confirmed):
     """The same ones each, until a candidate is settled."""
     lab, output, _ = confirmed
-    board, found = lab.board(), lasting(lab.out)
+    board, found = lab.board(), lasting_confirmation(lab.out)
     searched = {trial["config"]["seed"] for trial in board["trials"]}
     trials = json.loads((lab.sweep / "confirm" / "plan.json").read_text(encoding="utf-8"))["configs"]
 
@@ -111,7 +66,7 @@ def test_candidates_and_baseline_are_trained_on_seeds_that_the_search_has_not_se
 def test_the_leaderboard_shows_what_fresh_seeds_say(confirmed):
     """Beside the search's own score, and never in one number with it."""
     lab, _, _ = confirmed
-    found = {row["search_trial"]: row for row in lasting(lab.out)["rows"] if not row["is_baseline"]}
+    found = {row["search_trial"]: row for row in lasting_confirmation(lab.out)["rows"] if not row["is_baseline"]}
 
     rows = [row for row in lab.board()["rows"] if row["trial"] in found]
     assert len(rows) == TOP
@@ -131,13 +86,12 @@ def test_the_champion_is_a_model_of_the_confirmation_in_mlflow(confirmed):
     uri = tracking_uri(lab.out)
     client = MlflowClient(uri, registry_uri=uri)
     champion, best = (client.get_model_version_by_alias("tiny", alias) for alias in ("champion", "best-dev"))
-    run = client.get_run(champion.run_id)
+    run, found = client.get_run(champion.run_id), lasting_confirmation(lab.out)
+    row = next(row for row in found["rows"] if row["best_trial"] == found["champion"])
 
     assert run.data.tags["stage"] == "confirm"
-    assert int(run.data.tags["trial"]) == lasting(lab.out)["champion"]
-    assert champion.tags["scores"] == json.dumps(
-        next(row for row in lasting(lab.out)["rows"] if row["best_trial"] == lasting(lab.out)["champion"])["scores"]
-    )
+    assert int(run.data.tags["trial"]) == found["champion"]
+    assert champion.tags["scores"] == json.dumps(row["scores"])
     assert client.get_run(best.run_id).data.tags["stage"] == "search"
     assert f"tiny@champion is version {champion.version}" in output
 
