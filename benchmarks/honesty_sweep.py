@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.synthetic import Synthetic, synthetic
-from evidence.comparisons import Comparison, Standing, compare
+from evidence.comparisons import Comparison, Standing, compare, own_intervals
 from evidence.crossfit import cross_fitted
 from evidence.expected import expected
 from evidence.scores import Answers, Array, Scores, scores
@@ -60,15 +60,16 @@ def judge(name: str, size: int, number: int) -> Record:
         resolution=trials.resolution,
     )
     return {
-        **_repeated(configs(trials, keys), gains_C),
+        **_repeated(configs(trials, keys), sweep, gains_C),
         **_single(configs(single, range(size)), sweep, gains_C),
         **_estimates(single, [_only(entry, first) for entry in sweep.answers], sweep),
     }
 
 
-def _repeated(found: Configs, gains_C: Array) -> Record:
+def _repeated(found: Configs, sweep: Synthetic, gains_C: Array) -> Record:
     true_C = gains_C - gains_C[0]
     rows = compare(found, 0, draws=DRAWS)
+    low_T, high_T = own_intervals(found)
     best = int(found.overall_T.argmax())
     guess = expected(found.overall_T, found.noise_TT, 0)
     beaten = true_C[1:] > 0
@@ -76,6 +77,7 @@ def _repeated(found: Configs, gains_C: Array) -> Record:
         **_claims("3 seeds: ", rows, true_C, Standing.BETTER, Standing.WORSE),
         "3 seeds: interval holds": _held([r.interval for r in rows], true_C).mean(),
         "3 seeds: all joint intervals hold": float(_held([r.joint_interval for r in rows], true_C).all()),
+        "3 seeds: a row's own interval holds": ((low_T <= sweep.config_C) & (sweep.config_C <= high_T)).mean(),
         "3 seeds, best less baseline: raw": found.overall_T[best] - found.overall_T[0] - true_C[best],
         "3 seeds, best less baseline: expected": guess.overall_T[best] - guess.overall_T[0] - true_C[best],
         "P(beats) of the best": guess.beats_baseline_T[best] if best else np.nan,

@@ -126,6 +126,17 @@ def compare(
     )
 
 
+def own_intervals(configs: Configs, alpha: float = ALPHA) -> tuple[Array, Array]:
+    """Return low and high of each config's own score, every one taken alone; of T configs [T] each."""
+    by_examples_T = np.maximum(np.diag(configs.examples_TT), 0.0) + configs.resolution**2
+    by_seeds_T = (configs.seed_variance or 0.0) / configs.seeds_T
+    degrees_T = np.full(len(by_seeds_T), np.inf)
+    if configs.seed_variance:
+        degrees_T = configs.degrees * ((by_examples_T + by_seeds_T) / by_seeds_T) ** 2
+    half_T = stats.t.ppf(1 - alpha / 2, degrees_T) * np.sqrt(by_examples_T + by_seeds_T)
+    return configs.overall_T - half_T, configs.overall_T + half_T
+
+
 def step_down(statistics_T: Array, null_BT: Array) -> Array:
     """Return adjusted p-values by the step-down on the maximum, over the hypotheses of both directions.
 

@@ -24,8 +24,9 @@ from evidence.scores import Array
 
 EFFECT_VARIANCE = 4.0
 """Of the mixing normal: it looks for a difference of twice the noise of one seed's, some 0.013 in overall score."""
-CAUTION = 0.1
-"""How often the seeds' variance may be larger than the degrees of freedom take it for."""
+CAUTION = 6.0
+"""Times alpha: how often the seeds' variance may be larger than the degrees of freedom take it for."""
+MOST_CAUTION = 0.1
 MOST_DEGREES = 1e6
 """As good as known."""
 MOST_LOG = 700.0
@@ -48,10 +49,15 @@ class Confirmation:
     seeds: int
     mean: float
     e_value: float
-    """Evidence against "no difference"; decided at 1 / alpha, which is 20 at 0.05."""
+    """Evidence against "no difference"; decided at 1 / alpha: 20 at 0.05, and M times that for one of M."""
     interval: tuple[float, float]
-    """Of a confidence sequence: with 95 % probability all looks' intervals hold the difference. Infinite at first."""
+    """Of a confidence sequence: all looks' hold the difference with probability 1 - alpha. Infinite at first."""
     outcome: Outcome
+
+    @property
+    def settled(self) -> bool:
+        """Return whether nothing more is to be learnt."""
+        return self.outcome is not Outcome.UNDECIDED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +75,15 @@ def confirm(
     alpha: float = ALPHA,
     known: KnownNoise | None = None,
     example_error: float = 0.0,
+    resolution: float = 0.0,
     effect_variance: float = EFFECT_VARIANCE,
 ) -> Confirmation:
     """Return what the paired differences of S seeds say, candidate less baseline with the same seed.
 
     `example_error` is the standard error that the examples give the mean difference (the seeds share them): 0 asks
     about these very examples, and then fewer than four seeds decide nothing without `known`, however far apart. A
-    single seed never does. For M candidates at once, or one chosen from M, pass alpha / M.
+    single seed never does without it. Seeds are taken for no more alike than scores of this `resolution` can tell. For
+    M candidates at once, or one chosen from M, pass alpha / M.
     """
     if differences_S.ndim != 1 or not len(differences_S) or not np.isfinite(differences_S).all():
         raise ValueError(f"differences {differences_S.tolist()}; expected at least one, all of them numbers")
@@ -85,7 +93,8 @@ def confirm(
     squares, degrees = float(np.sum((differences_S - mean) ** 2)), seeds - 1
     if known is not None:
         squares, degrees = squares + 2 * known.variance * known.degrees, degrees + known.degrees
-    error = _error(seeds, squares / degrees if degrees else 0.0, degrees, example_error, effect_variance)
+    variance = max(squares / degrees, resolution**2) if degrees else 0.0
+    error = _error(seeds, variance, degrees, example_error, alpha, effect_variance)
     return _said(seeds, mean, error, alpha)
 
 
@@ -108,7 +117,7 @@ def confirm_unpaired(
     degrees, pairs = len(new_S) + len(old_S) - 2, 2 / (1 / len(new_S) + 1 / len(old_S))
     squares = float(np.sum((new_S - new_S.mean()) ** 2) + np.sum((old_S - old_S.mean()) ** 2))
     variance = 2 * squares / degrees if degrees else 0.0
-    error = _error(pairs, variance, degrees, example_error, effect_variance)
+    error = _error(pairs, variance, degrees, example_error, alpha, effect_variance)
     return _said(len(new_S), float(new_S.mean() - old_S.mean()), error, alpha)
 
 
@@ -140,7 +149,7 @@ def settles(
     `others` are further configs on the same seeds, which tell more of the noise.
     """
     degrees = known.degrees + (others + 1) * (seeds - 1)
-    return _half_width(_error(seeds, 2 * known.variance, degrees, example_error, effect_variance), alpha)
+    return _half_width(_error(seeds, 2 * known.variance, degrees, example_error, alpha, effect_variance), alpha)
 
 
 @dataclass(frozen=True)
@@ -153,32 +162,34 @@ class _Error:
     degrees: float
 
 
-def _error(seeds: float, seed_variance: float, degrees: int, example_error: float, effect_variance: float) -> _Error:
+def _error(
+    seeds: float, seed_variance: float, degrees: int, example_error: float, alpha: float, effect_variance: float
+) -> _Error:
     """Return the error that seeds and examples make together; `seed_variance` is that of one seed's difference."""
     examples = example_error**2
     variance = seed_variance / seeds + examples
     more = 1 + effect_variance * (seed_variance + examples) / variance if variance else 1 + effect_variance * seeds
-    return _Error(variance, more, _degrees(degrees, seed_variance / seeds, examples))
+    return _Error(variance, more, _degrees(degrees, seed_variance / seeds, examples, alpha))
 
 
-def _degrees(degrees: int, seeds: float, examples: float) -> float:
+def _degrees(degrees: int, seeds: float, examples: float, alpha: float) -> float:
     """Return the degrees of freedom of a variance of which `seeds` is estimated with `degrees` and `examples` known.
 
     Satterthwaite's, but with the seeds' part as large as it may well be: where by chance few seeds hardly differ, the
-    estimate itself would say that next to all is known. (That called one of 7 equal configs better in up to 5 % of
-    confirmations by itself, and one of two in 9 %.)
+    estimate itself would say that next to all is known, and the smaller alpha is, the more of what it leaves of errors
+    are such cases (benchmarks/looks.py).
     """
     if not degrees or not examples:
         return degrees
-    upper = upper_bound(seeds, degrees)
+    upper = upper_bound(seeds, degrees, min(CAUTION * alpha, MOST_CAUTION))
     if upper * MOST_DEGREES <= examples:
         return MOST_DEGREES
     return float(min(degrees * (1 + examples / upper) ** 2, MOST_DEGREES))
 
 
-def upper_bound(variance: float, degrees: int) -> float:
-    """Return what a variance estimated with so many degrees of freedom is below, but for a chance of `CAUTION`."""
-    return float(variance * degrees / special.chdtri(degrees, 1 - CAUTION))
+def upper_bound(variance: float, degrees: int, caution: float) -> float:
+    """Return what a variance estimated with so many degrees of freedom is below, but for a chance of `caution`."""
+    return float(variance * degrees / special.chdtri(degrees, 1 - caution))
 
 
 def _said(seeds: int, mean: float, error: _Error, alpha: float) -> Confirmation:

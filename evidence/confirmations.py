@@ -50,7 +50,33 @@ def confirmations(
             alpha=alpha / searched,
             known=pooled(known, others),
             example_error=example_error(trials, pairs_S2[:, 0], pairs_S2[:, 1]),
+            resolution=trials.resolution,
         )
+    return found
+
+
+def in_rounds(
+    trials: Scores,
+    keys: Sequence[Hashable],
+    seeds: Sequence[int],
+    baseline: Hashable,
+    *,
+    searched: int,
+    known: KnownNoise | None = None,
+) -> dict[Hashable, Confirmation]:
+    """Return what `confirmations` says after each round of seeds, the lowest first: who is settled once stays so."""
+    found: dict[Hashable, Confirmation] = {}
+    for last in sorted(set(seeds)):
+        part = [place for place, seed in enumerate(seeds) if seed <= last]
+        now = confirmations(
+            trials.part(part),
+            [keys[place] for place in part],
+            [seeds[place] for place in part],
+            baseline,
+            searched=searched,
+            known=known,
+        )
+        found |= {key: said for key, said in now.items() if key not in found or not found[key].settled}
     return found
 
 

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +26,41 @@ from orchestrator.progress import interval_text
 from orchestrator.tracking import Projection
 
 
+@dataclass(frozen=True)
+class Crowning:
+    """What came of it."""
+
+    said: str
+    """Who has the alias now and why, in a sentence or two."""
+    crowned: bool
+    """Whether that is the confirmation's own champion."""
+
+
 def crown(
     projection: Projection, plan: Plan, paths: SweepPaths, result: Mapping[str, Any], trials: Sequence[TrialRecord]
-) -> str:
-    """Give the alias to the confirmation's champion, and return who has it now and why, in a sentence or two."""
+) -> Crowning:
+    """Give the alias to the confirmation's champion, unless one of an earlier sweep is as good."""
     row = champion_row(result)
     if row is None:
-        return "The baseline completed on no fresh seed: there is no champion."
+        return Crowning("The baseline completed on no fresh seed: there is no champion.", crowned=False)
     number = row["best_trial"]
     trial = next(trial for trial in trials if trial.number == number)
     assert trial.best is not None
     folder = paths.trial(number).root / trial.best["checkpoint"]
     name = f"{plan.name}@{CHAMPION}"
     before = projection.models.champion()
-    if before is not None and before.tags.get("sweep_id") != plan.sweep_id:
-        kept = _keeps(dict(before.tags), plan, row, folder, projection.uri, result["searched"])
+    rival = before
+    if before is not None and before.tags.get("sweep_id") == plan.sweep_id:  # with more seeds another may have won
+        rival = projection.models.version(before.tags["replaced"]) if "replaced" in before.tags else None
+    if before is not None and rival is not None:
+        theirs = f"{plan.name}/{rival.version}"
+        kept = _keeps(dict(rival.tags), theirs, plan, row, folder, projection.uri, result["searched"])
         if kept is not None:
-            return f"{name} stays version {before.version}: {kept}"
-    version = projection.models.crown(projection.runs[number], _tags(plan, row, number))
+            return Crowning(f"{name} stays version {before.version}: {kept}", crowned=False)
+    replaced = {"replaced": str(rival.version)} if rival is not None else {}
+    version = projection.models.crown(projection.runs[number], _tags(plan, row, number) | replaced)
     who = "the baseline, for nothing was shown to be better" if row["is_baseline"] else "better than the baseline"
-    return f"{name} is version {version}, trial {number:04d} of the confirmation: {who}."
+    return Crowning(f"{name} is version {version}, trial {number:04d} of the confirmation: {who}.", crowned=True)
 
 
 def dev_data(plan: Plan) -> str:
@@ -68,7 +84,13 @@ def _tags(plan: Plan, row: Mapping[str, Any], number: int) -> dict[str, str]:
 
 
 def _keeps(
-    tags: Mapping[str, str], plan: Plan, row: Mapping[str, Any], folder: Path, uri: str, searched: int
+    tags: Mapping[str, str],
+    model: str,
+    plan: Plan,
+    row: Mapping[str, Any],
+    folder: Path,
+    uri: str,
+    searched: int,
 ) -> str | None:
     """Return why the present champion stays, None where it gives way."""
     by_hand = f"remove the alias {CHAMPION} in MLflow if it is to go"
@@ -76,7 +98,7 @@ def _keeps(
         return f"{other}; {by_hand}"
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            theirs = read_predictions(fetch_model(f"{plan.name}@{CHAMPION}", uri, Path(temporary)))
+            theirs = read_predictions(fetch_model(model, uri, Path(temporary)))
             theirs_S = json.loads(tags["scores"])
             found = _beside(plan, read_predictions(folder), theirs, row["scores"], theirs_S, searched)
         except (SweepError, DamagedFileError, OSError, ValueError, pa.ArrowException) as error:

@@ -13,13 +13,13 @@ from statistics import mean, stdev
 from typing import Any
 
 from evidence.confirm import Confirmation, KnownNoise, Outcome
-from evidence.confirmations import confirmations, example_error
+from evidence.confirmations import example_error, in_rounds
 from evidence.seeds import configs
 from model.files import write_json
 from orchestrator.errors import SweepError
 from orchestrator.failures import Failure
 from orchestrator.judgement import Judge, Scored
-from orchestrator.leaderboard import Group, TrialRecord, config_key, groups
+from orchestrator.leaderboard import Group, TrialRecord, comparable, config_key, groups
 from orchestrator.plan import Plan
 from orchestrator.spec import MOST_SEEDS
 
@@ -40,7 +40,7 @@ class Asked:
     candidates: tuple[int, ...]
     """Trials that stand for the candidates in the search, the best first."""
     searched: int
-    """Configs that the candidates were chosen from."""
+    """Configs that the candidates were chosen from: all with a dev score, those too that were stopped early."""
     known: KnownNoise | None
     """What the search tells of the seeds' noise; None where it repeated none."""
     example_error: float = 0.0
@@ -67,6 +67,7 @@ def ask(
     plan: Plan, board: Mapping[str, Any], trials: Sequence[TrialRecord], judge: Judge, top: int, seeds: int
 ) -> Asked:
     """Return what a confirmation of a finished sweep's best `top` is about. Raises SweepError where that is nothing."""
+    searched = {key_of(each.config) for each in trials if each.history and comparable(plan, each.config)}
     distinct = {key_of(plan.baseline)}
     candidates = []
     for row in board["rows"]:
@@ -83,7 +84,7 @@ def ask(
     known, error = _noise(judge.scored(groups(plan, trials)), key_of(best), key_of(plan.baseline))
     return Asked(
         sweep_id=plan.sweep_id, top=top, seeds=seeds, first_seed=first, candidates=tuple(candidates[:top]),
-        searched=len(candidates), known=known, example_error=error,
+        searched=len(searched - {key_of(plan.baseline)}), known=known, example_error=error,
     )  # fmt: skip
 
 
@@ -91,9 +92,10 @@ def _noise(scored: Scored, best: str, baseline: str) -> tuple[KnownNoise | None,
     """Return what a search tells of the seeds' noise, and of the examples' in the best config's lead."""
     if not scored.keys:
         return None, 0.0
-    found = configs(scored.scores, scored.keys)
+    keys = [key_of(trial.config) for trial in scored.trials]
+    found = configs(scored.scores, keys)
     known = KnownNoise(variance=found.seed_variance, degrees=found.degrees) if found.seed_variance else None
-    first, second = ([place for place, key in enumerate(scored.keys) if key == its] for its in (best, baseline))
+    first, second = ([place for place, key in enumerate(keys) if key == its] for its in (best, baseline))
     return known, example_error(scored.scores, first, second) if first and second else 0.0
 
 
@@ -138,7 +140,8 @@ def key_of(config: Mapping[str, Any]) -> str:
 class Standing:
     """What the fresh seeds say of a candidate, so far or for good."""
 
-    confirmation: Confirmation
+    confirmation: Confirmation | None
+    """None where it shares no seed with the baseline."""
     verdict: str
     """better, worse, undecided, or unstable: training diverged on a fresh seed."""
 
@@ -149,7 +152,7 @@ class Standing:
 
 
 def standings(plan: Plan, trials: Sequence[TrialRecord], judge: Judge, asked: Asked) -> dict[Hashable, Standing]:
-    """Return how each candidate that was compared stands.
+    """Return how each candidate that was compared, or diverged, stands.
 
     Round by round: who is settled by the seeds of some round stays so, whatever later seeds of others would make of it.
     A config whose training diverged on a fresh seed is unstable and never better, whatever its other seeds say.
@@ -157,24 +160,14 @@ def standings(plan: Plan, trials: Sequence[TrialRecord], judge: Judge, asked: As
     scored = judge.scored(groups(plan, trials))
     seeds = [int(trial.config["seed"]) for trial in scored.trials]
     diverged = {key_of(trial.config) for trial in trials if trial.failure == Failure.DIVERGED}
-    found: dict[Hashable, Standing] = {}
-    for last in sorted(set(seeds)):
-        part = [place for place, seed in enumerate(seeds) if seed <= last]
-        compared = confirmations(
-            scored.scores.part(part),
-            [scored.keys[place] for place in part],
-            [seeds[place] for place in part],
-            key_of(plan.baseline),
-            searched=asked.searched,
-            known=asked.known,
-        )
-        for key, confirmation in compared.items():
-            if key not in found or not found[key].settled:
-                found[key] = Standing(confirmation, str(confirmation.outcome))
-    return {
-        key: replace(standing, verdict=UNSTABLE) if key in diverged and standing.verdict != Outcome.WORSE else standing
-        for key, standing in found.items()
-    }
+    said = in_rounds(
+        scored.scores, scored.keys, seeds, key_of(plan.baseline), searched=asked.searched, known=asked.known
+    )
+    found = {key: Standing(confirmation, str(confirmation.outcome)) for key, confirmation in said.items()}
+    for key in diverged - {key_of(plan.baseline)}:
+        if key not in found or found[key].verdict != Outcome.WORSE:
+            found[key] = Standing(said.get(key), UNSTABLE)
+    return found
 
 
 def settled(found: Mapping[Hashable, Standing]) -> set[Hashable]:
@@ -221,6 +214,7 @@ def outcome(
         "spent_a_decision": round(seconds * each / decided, 2) if decided else None,
         "rows": rows,
         "champion": chosen["best_trial"] if chosen else None,
+        "crowned": None,  # whether the alias names it; MLflow says that
     }
 
 
@@ -253,7 +247,7 @@ def _row(group: Group, standing: Standing | None, plan: Plan, asked: Asked) -> d
         "difference_high": _finite(high),
         "e_value": _finite(confirmation.e_value) if confirmation else None,
         "verdict": "baseline" if group.is_baseline else standing.verdict if standing else None,
-        "stopped_early": bool(standing and standing.settled and standing.confirmation.seeds < asked.seeds),
+        "stopped_early": bool(standing and standing.settled and confirmation and confirmation.seeds < asked.seeds),
         "train_seconds": round(sum(entry["train_seconds"] for t in group.trials for entry in t.history), 2),
         "best_trial": best.number if best else None,
     }

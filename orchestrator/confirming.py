@@ -83,6 +83,12 @@ class Confirmation:
         self.plan = more
         return replace(more, varies=[])
 
+    def has_ended(self) -> bool:
+        """Return whether no trial and no round is left; with more seeds it may have ended before and go on now."""
+        found = confirmation.standings(self.plan, self.trials(), self.judge, self.asked)
+        more = confirmation.next_plan(self.plan, self._searched, self.asked, confirmation.settled(found))
+        return more is None and len(self.study.ended()) == len(self.plan.configs)
+
     def outcome(self) -> dict[str, Any]:
         """Return what it found."""
         trials = self.trials()
@@ -169,17 +175,16 @@ def _settled(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
     elif request.top != before.top:
         wrong.append(
             f"--top {request.top}: this confirmation was begun with --top {before.top}, and its verdicts are corrected "
-            "for so many; there may be more --seeds"
-        )
-    elif request.seeds < before.seeds:
-        wrong.append(
-            f"--seeds {request.seeds}: this confirmation was begun with --seeds {before.seeds}; there may be more"
+            "for so many; --seeds may be another"
         )
     refuse(wrong)
     asked = replace(before, seeds=request.seeds)
     if not paths.confirmation.plan.exists():
         return asked, confirmation.first_plan(search.plan, trials, asked)
     plan = read_plan(paths.confirmation.plan)
+    begun = 1 + max(int(config["seed"]) for config in plan.configs) - asked.first_seed
+    if request.seeds < begun:
+        refuse([f"--seeds {request.seeds}: this confirmation has begun its seed {begun}; say {begun} or more"])
     return asked, replace(plan, seeds=request.seeds, data=search.plan.data, encoder=search.plan.encoder)
 
 
@@ -222,17 +227,22 @@ def publish_confirmation(
     projection.refresh()
     projection.sync(trials)
     champion = crown(projection, plan, search.paths.confirmation, result, trials)
-    projection.describe("\n".join([*show_confirmation.sentences(plan.varies, result), champion]), done=True)
-    return champion
+    write_json(search.paths.confirmed, {**result, "crowned": champion.crowned})
+    projection.describe("\n".join([*show_confirmation.sentences(plan.varies, result), champion.said]), done=True)
+    return champion.said
 
 
 def published_again(search: IdleSweep, tracking_uri: str | None) -> int:
     """Write a confirmation into MLflow anew where there is one; return how many trials it has."""
-    found = _ended(search)
+    found = _begun(search)
     if found is None:
         return 0
     projection, trials = Projection(found.plan, found.paths, tracking_uri), found.trials()
-    publish_confirmation(search, found.plan, projection, found.outcome(), trials)
+    if found.has_ended():
+        publish_confirmation(search, found.plan, projection, found.outcome(), trials)
+    else:
+        projection.refresh()
+        projection.sync(trials)
     return len(trials)
 
 
@@ -241,14 +251,14 @@ def release_confirmed(search: IdleSweep, tracking_uri: str | None, keep: int) ->
 
     While the test set is sealed all stay: winner and baseline are scored on it with every fresh seed.
     """
-    found = _ended(search)
-    if found is not None and result_of(search.paths.openings, search.plan.sweep_id) is not None:
+    found = _begun(search)
+    if found is not None and found.has_ended() and result_of(search.paths.openings, search.plan.sweep_id) is not None:
         remove_leftovers(found.paths)
         Projection(found.plan, found.paths, tracking_uri, keep).sync(found.trials())
 
 
-def _ended(search: IdleSweep) -> Confirmation | None:
-    """Return the confirmation of a sweep, where it has one that has ended."""
+def _begun(search: IdleSweep) -> Confirmation | None:
+    """Return the confirmation of a sweep, where it has found something."""
     if not search.paths.confirmed.exists():
         return None
     return Confirmation(search, Asked.read(search.paths.asked), read_plan(search.paths.confirmation.plan))

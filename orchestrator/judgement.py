@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import stats
 
-from evidence.comparisons import ALPHA, Comparison, Standing, compare
+from evidence.comparisons import Comparison, Standing, compare, own_intervals
 from evidence.expected import expected
 from evidence.importance import importances
 from evidence.scores import Answers, Array, Scores, scores
@@ -188,12 +187,9 @@ def _unusable(found: Mapping[str, pa.Table]) -> str | None:
 
 def _judged(found: Configs, baseline: Hashable | None) -> Judgement:
     """Return what the statistics say of configs; without a baseline, of each alone."""
-    noise = np.sqrt(np.maximum(np.diag(found.noise_TT), 0.0))
-    degrees = found.degrees if found.seed_variance else np.inf
-    half = stats.t.ppf(1 - ALPHA / 2, degrees) * noise
     columns: dict[Hashable, dict[str, Any]] = {
         key: {"ci_low": float(low), "ci_high": float(high)}
-        for key, low, high in zip(found.keys, found.overall_T - half, found.overall_T + half, strict=True)
+        for key, low, high in zip(found.keys, *own_intervals(found), strict=True)
     }
     if baseline in found.keys:
         foreseen = expected(found.overall_T, found.noise_TT, found.keys.index(baseline))

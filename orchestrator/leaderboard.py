@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.config import config_to_dict
 from model.files import write_json
+from orchestrator.errors import SweepError
 from orchestrator.openings import result_of
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
@@ -206,8 +207,19 @@ def leaderboard(
         "rows": [_row(paths, group, rank, top, runs or {}, judgement) | confirmed(group) for rank, group in order],
         "trials": _trial_rows(plan, paths, trials, runs or {}),
         "confirmation": found,
-        "test": result_of(paths.openings, plan.sweep_id) if paths.stage == "search" else None,
+        "test": _test(plan, paths),
     }
+
+
+def _test(plan: Plan, paths: SweepPaths) -> dict[str, Any] | None:
+    """Return what the test set said of a sweep; a record that is damaged costs no leaderboard."""
+    if paths.stage != "search":
+        return None
+    try:
+        return result_of(paths.openings, plan.sweep_id)
+    except SweepError as error:
+        log.warning("%s", error)
+        return None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

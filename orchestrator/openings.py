@@ -11,11 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock
+
 from model.failpoints import reach
 from model.files import flush_folder
 from orchestrator.errors import SweepError
 
 OPENED, SCORED = "opened", "scored"
+LONGEST_WAIT_S = 60
+"""A line is written in milliseconds: whoever holds the lock for longer is not going on."""
 Line = Mapping[str, Any]
 """Of either kind: `event`, and the opening's `id`."""
 
@@ -23,9 +27,10 @@ Line = Mapping[str, Any]
 def write_line(record: Path, line: Line) -> None:
     """Add a line, and see it to the disk; after one that was cut off, on a line of its own.
 
-    It says the hash of all that stands before it, so that no line can be changed or taken out unseen.
+    It says the hash of all that stands before it, so that no line before the last can be changed or taken out unseen.
+    Drivers of other sweeps of OUT wait meanwhile.
     """
-    with record.open("a+b") as file:
+    with _alone(record), record.open("a+b") as file:
         file.seek(0)
         before = file.read()
         if before and not before.endswith(b"\n"):
@@ -44,7 +49,7 @@ def read_lines(record: Path) -> list[dict[str, Any]]:
     A line that was begun and not ended is none: whoever wrote it was killed before anything was scored.
     """
     try:
-        whole = record.read_bytes()
+        whole = record.read_bytes()  # lines are added alone: what is cut off is one that is being written
     except FileNotFoundError:
         return []
     found, start = [], 0
@@ -64,6 +69,10 @@ def read_lines(record: Path) -> list[dict[str, Any]]:
             )
         found.append(values)
     return found
+
+
+def _alone(record: Path) -> BaseFileLock:
+    return FileLock(record.with_name(f".{record.name}.lock"), timeout=LONGEST_WAIT_S)
 
 
 def _sha256(content: bytes) -> str:

@@ -95,6 +95,10 @@ class ModelRegistry:
                 raise
             return None
 
+    def version(self, number: str) -> ModelVersion:
+        """Return a version of the model."""
+        return self._client.get_model_version(self._plan.name, number)
+
     def crown(self, run: str, tags: Mapping[str, str]) -> str:
         """Let the alias champion name a run's checkpoint, with what it was confirmed by; return its version.
 

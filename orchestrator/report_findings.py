@@ -78,10 +78,13 @@ def champion(sweep: Finished) -> list[str]:
     row = champion_row(result) if result else None
     if row is None:
         return []
+    kept = (
+        [] if result is None or result.get("crowned") is not False else ["The alias champion stays with another model."]
+    )
     if row["is_baseline"]:
-        return ["On fresh seeds the baseline is champion: nothing was shown to be better."]
+        return ["On fresh seeds the baseline is champion: nothing was shown to be better.", *kept]
     who = f"trial {row['search_trial']:04d}"
-    return [f"On fresh seeds {who} is champion ({sweep.label(row)}): it is better than the baseline."]
+    return [f"On fresh seeds {who} is champion ({sweep.label(row)}): it is better than the baseline.", *kept]
 
 
 def _on_test(test: Mapping[str, Any]) -> list[str]:

@@ -151,8 +151,13 @@ def final(
         best = next(row for row in board["trials"] if row["rank"] == 1)
         console.print(
             f"checkpoint   {best['checkpoint']}  (the best trial's, {best['best']:.4f}; in MLflow: "
-            f"models:/{plan.name}@best-dev{' and @champion' if board.get('confirmation') else ''})",
+            f"models:/{plan.name}@best-dev)",
             soft_wrap=True,
+        )
+    if (board.get("confirmation") or {}).get("crowned"):
+        number = board["confirmation"]["champion"]
+        console.print(
+            f"champion     models:/{plan.name}@champion  (trial {number:04d} of the confirmation)", soft_wrap=True
         )
     console.print(f"table        {paths.leaderboard}", soft_wrap=True)
     if paths.report.is_file():

@@ -9,7 +9,7 @@ from rich.console import Console
 from evidence.comparisons import ALPHA
 from evidence.confirm import settles
 from model.config import flatten
-from orchestrator.confirmation import Asked, champion_row
+from orchestrator.confirmation import UNSTABLE, Asked, champion_row
 from orchestrator.plan import Plan, shown
 from orchestrator.progress import clock_text, interval_text, value_text, varied_text
 from orchestrator.resources import Machine
@@ -126,6 +126,8 @@ def sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
     """Return what fresh seeds say of one candidate."""
     varied = varied_text(varies, flatten(row["config"]))
     who = f"Trial {row['search_trial']:04d}" + (f" ({varied})" if varied else "")
+    if row["difference"] is None and row["verdict"] == UNSTABLE:
+        return f"{who} diverged on every fresh seed and is no candidate any more."
     if row["difference"] is None:
         return f"{who} shares no completed fresh seed with the baseline: nothing is known of it."
     range_ = interval_text(row["difference_low"], row["difference_high"])
@@ -134,7 +136,7 @@ def sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
         "better": "is better than the baseline",
         "worse": "is worse than the baseline",
         "undecided": "is not shown to differ from the baseline",
-        "unstable": "diverged on a fresh seed and is no candidate any more",
+        UNSTABLE: "diverged on a fresh seed and is no candidate any more",
     }[row["verdict"]]
     early = "; it was settled early, so this is too far from zero on average" if row.get("stopped_early") else ""
     return f"{who} {found}: {row['difference']:+.4f} over {over} ({range_}){early}."

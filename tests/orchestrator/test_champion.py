@@ -9,7 +9,6 @@ import pytest
 
 from model.tasks import TASKS
 from orchestrator.champion import crown, dev_data
-from orchestrator.mlflow_client import CHAMPION
 from tests.predicted import answers, predicted_trial
 
 _TASKS = [TASKS[name].to_dict() for name in ("sentiment", "paraphrase", "similarity")]
@@ -19,17 +18,21 @@ class Registry:
     """A model registry of one model in memory: what `crown` asks of it, and no more."""
 
     def __init__(self):
-        self.version, self.crowned = None, []
+        self.versions, self.crowned = [], []
 
     def champion(self):
         """Return the version that has the alias."""
-        return self.version
+        return self.versions[-1] if self.versions else None
 
     def crown(self, run, tags):
         """Give the alias to a run's model."""
         self.crowned.append((run, tags))
-        self.version = SimpleNamespace(version=str(len(self.crowned)), tags=tags)
-        return self.version.version
+        self.versions.append(SimpleNamespace(version=str(len(self.crowned)), tags=tags))
+        return self.versions[-1].version
+
+    def version(self, number):
+        """Return a version."""
+        return self.versions[int(number) - 1]
 
 
 @pytest.fixture
@@ -39,8 +42,9 @@ def confirmed(bare_plan, tiny_config, paths, monkeypatch):
     folders = {}
 
     def fetched(model, _uri, _temporary):
-        assert model == f"bare@{CHAMPION}"
-        return folders[registry.version.version]
+        name, number = model.split("/")
+        assert name == "bare"
+        return folders[number]
 
     monkeypatch.setattr("orchestrator.champion.fetch_model", fetched)
 
@@ -57,9 +61,10 @@ def confirmed(bare_plan, tiny_config, paths, monkeypatch):
             "scores": scores or [score, score + 0.001, score - 0.001],
         }  # fmt: skip
         projection = SimpleNamespace(models=registry, runs={0: f"run of {sweep_id}"}, uri="sqlite:///")
-        said = crown(projection, plan, there, {"champion": 0, "searched": 6, "rows": [row]}, [trial])
-        folders.setdefault(registry.version.version, there.trial(0).root / trial.best["checkpoint"])
-        return said, registry
+        found = crown(projection, plan, there, {"champion": 0, "searched": 6, "rows": [row]}, [trial])
+        folders.setdefault(registry.champion().version, there.trial(0).root / trial.best["checkpoint"])
+        assert found.crowned == (f"is version {registry.champion().version}" in found.said)
+        return found.said, registry
 
     return crowned
 
@@ -88,7 +93,7 @@ def test_a_better_one_on_the_same_dev_data_replaces_it(confirmed):
 
     said, registry = confirmed(0.7, "second")
 
-    assert registry.version.version == "2"
+    assert registry.champion().version == "2"
     assert "is version 2" in said
 
 
@@ -99,7 +104,7 @@ def test_one_that_is_no_better_does_not(confirmed, skill):
 
     said, registry = confirmed(skill, "second")
 
-    assert registry.version.version == "1"
+    assert registry.champion().version == "1"
     assert "stays version 1: this one's mean over 3 fresh seeds is" in said
 
 
@@ -110,7 +115,7 @@ def test_one_on_other_dev_data_or_tasks_does_not(confirmed):
     other_data, registry = confirmed(0.9, "second", dev="b")
     other_tasks, _ = confirmed(0.9, "third", tasks=_TASKS[:1])
 
-    assert registry.version.version == "1"
+    assert registry.champion().version == "1"
     assert "it was confirmed on other dev data; remove the alias champion in MLflow" in other_data
     assert "it was confirmed on other tasks (sentiment, paraphrase, similarity; here sentiment)" in other_tasks
 
@@ -121,17 +126,29 @@ def test_the_same_confirmation_moves_its_own_champion(confirmed):
 
     _, registry = confirmed(0.4, "first")
 
-    assert registry.version.version == "2"
+    assert registry.champion().version == "2"
+
+
+def test_with_more_seeds_a_confirmation_still_answers_to_the_champion_that_it_replaced(confirmed):
+    """Another config of it, which is no better than that one, does not slip in behind the first."""
+    confirmed(0.5, "first")
+    confirmed(0.7, "second")
+
+    said, _ = confirmed(0.5, "second")
+    again, _ = confirmed(0.75, "second")
+
+    assert "stays version 2: this one's mean" in said
+    assert "is version 3" in again
 
 
 def test_an_alias_that_somebody_gave_by_hand_is_left_alone(confirmed):
     """Nobody knows what it rests on."""
     _, registry = confirmed(0.5, "first")
-    registry.version.tags.clear()
+    registry.champion().tags.clear()
 
     said, _ = confirmed(0.9, "second")
 
-    assert registry.version.version == "1"
+    assert registry.champion().version == "1"
     assert "it was not given by a confirmation" in said
 
 
