@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evidence.comparisons import Standing, compare, step_down
+from evidence.comparisons import Standing, compare, own_intervals, step_down
 from evidence.scores import Scores, scores
-from evidence.seeds import configs
+from evidence.seeds import Configs, configs
 from tests.evidence.made import made_answers, with_columns
 
 
@@ -98,6 +98,22 @@ def test_degrees_of_freedom_are_welch_and_satterthwaites():
     estimated = (0.5 + 18) / 2
     assert shared.standard_error**2 == pytest.approx(0.09 + estimated)
     assert shared.degrees == pytest.approx((0.09 + estimated) ** 2 / (estimated**2 / 2))
+
+
+def test_an_interval_of_a_score_is_normal_where_examples_make_it_and_a_ts_where_seeds_do():
+    """Satterthwaite's degrees of freedom lie between those of the seeds and no end of them."""
+
+    def half(examples, seeds):
+        found = Configs(
+            keys=("a",), overall_T=np.array([0.7]), seeds_T=np.array([2]), examples_TT=np.array([[examples]]),
+            seed_variance=2 * seeds, degrees=2, resolution=0.0,
+        )  # fmt: skip
+        low, high = own_intervals(found)
+        return (high - low)[0] / 2 / (examples + seeds) ** 0.5
+
+    assert half(1e-4, 1e-9) == pytest.approx(stats.norm.ppf(0.975), rel=1e-3)
+    assert half(1e-9, 1e-4) == pytest.approx(stats.t.ppf(0.975, 2), rel=1e-3)
+    assert stats.norm.ppf(0.975) < half(1e-4, 1e-4) < stats.t.ppf(0.975, 2)
 
 
 def test_the_step_down_is_that_of_a_slow_loop():

@@ -71,6 +71,21 @@ def test_of_one_seed_each_nothing_is_known_beforehand(finished):
     assert ask(plan, board, trials, judge, top=2, seeds=5).known is None
 
 
+def test_what_the_candidates_were_chosen_from_counts_those_that_were_stopped_early(finished):
+    """They lost by the same dev examples: the luck of who is left is that of the best of all."""
+    plan, trials, board, judge = finished([0.5, 0.6, 0.55, 0.52, 0.51])
+    stopped = [replace(each, state="pruned") if each.number > 2 else each for each in trials]
+
+    assert ask(plan, board, stopped, judge, top=1, seeds=5).searched == 4
+
+
+def test_of_one_seed_each_the_examples_part_in_a_lead_is_known_all_the_same(finished):
+    """From the predictions of two trials."""
+    plan, trials, board, judge = finished([0.5, 0.6])
+
+    assert ask(plan, board, trials, judge, top=1, seeds=5).example_error > 0.001
+
+
 def test_a_sweep_of_the_baseline_alone_has_nothing_to_confirm(finished):
     """One line says so."""
     plan, trials, board, judge = finished([0.5])
@@ -200,6 +215,22 @@ def test_a_config_that_diverged_on_a_fresh_seed_is_unstable_and_no_champion(fini
     assert begun.configs[result["champion"]]["weight_decay"] == 0.0
     assert next_plan(begun, searched, asked, settled(found)) is None
     assert "diverged on a fresh seed" in sentences(["weight_decay"], result)[0]
+
+
+def test_a_config_that_diverged_on_every_fresh_seed_is_unstable_too(finished, paths):
+    """Though it shares no seed with the baseline, and it is not trained on one more."""
+    plan, searched, board, judge = finished([0.5, 0.6])
+    asked = ask(plan, board, searched, judge, top=1, seeds=3)
+    begun = first_plan(plan, searched, asked)
+    trials = trained(begun, paths, [0.5, 0.6], states={1: "failed"})
+    trials[1] = replace(trials[1], failure="diverged")
+
+    found = standings(begun, trials, Judge(begun, paths.confirmation), asked)
+    result = outcome(begun, searched, trials, found, asked)
+
+    assert result["rows"][1]["verdict"] == "unstable"
+    assert next_plan(begun, searched, asked, settled(found)) is None
+    assert "diverged on every fresh seed" in sentences(["weight_decay"], result)[0]
 
 
 def test_who_was_settled_stays_so_whatever_later_seeds_of_others_say(finished, paths):

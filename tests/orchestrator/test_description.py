@@ -74,6 +74,10 @@ def test_once_confirmed_the_champion_comes_first(board, verdict):
     assert who == f"**{champion}**"
     assert by.startswith("Trial 0001 (weight_decay 0.001) is ")
     assert "`models:/exp9@champion`" in where
+    board["confirmation"]["crowned"] = False
+    who, _, where = lines(description(board, 0.45, LINK, ended=True))
+    assert who.endswith("fresh seeds; champion stays the model of an earlier sweep.**")
+    assert "`models:/exp9@best-dev`" in where
 
 
 def test_where_nothing_completed_that_is_what_it_says(board):

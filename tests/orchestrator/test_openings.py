@@ -1,8 +1,11 @@
 """The record of openings: added to alone, counted by the data, and what was cut off or changed is seen."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from orchestrator.errors import SweepError
+from orchestrator.leaderboard import leaderboard
 from orchestrator.openings import OPENED, SCORED, read_lines, result_of, unscored, write_line
 
 FOUND = {"examples": 9, "rows": [{"who": "baseline", "mean": 0.5, "seeds": 3}]}
@@ -90,3 +93,20 @@ def test_a_record_that_was_changed_is_refused(record, change):
 
     with pytest.raises(SweepError, match=r"jsonl:[23]: this line, or one before it, is not what was written"):
         read_lines(record)
+
+
+def test_two_that_write_at_once_leave_a_record_that_is_whole(record):
+    """Each line says the hash of what stands before it, be it another sweep's."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: opened(record, str(name), sweep=f"sweep-{name}"), range(40)))
+
+    assert sorted(int(line["id"]) for line in read_lines(record)) == list(range(40))
+
+
+def test_a_record_that_was_changed_costs_no_leaderboard(sweep, paths, caplog):
+    """What stands there of the test set is left out, and why is told."""
+    plan, trials = sweep([0.5, 0.6])
+    paths.openings.write_text('{"event": "opened"}\n')
+
+    assert leaderboard(plan, paths, trials)["test"] is None
+    assert "is not what was written there" in caplog.text
