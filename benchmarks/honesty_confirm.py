@@ -1,7 +1,7 @@
 """The confirm command on sweeps with known truth: is better better, what is found, and what one would do by hand.
 
 Played as orchestrator/confirmation.py does: the best of the search and the baseline on the same fresh seeds, one a
-round; after each `in_rounds` judges, and what is settled drops out. The dev examples are those of the search.
+round; after each `confirmations` judges, and what is settled drops out. The dev examples are those of the search.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -13,7 +13,7 @@ from scipy import stats
 from benchmarks.honesty_sweep import EPOCHS, Record
 from benchmarks.synthetic import Synthetic, synthetic, trained_again
 from evidence.confirm import Confirmation, KnownNoise, Outcome
-from evidence.confirmations import in_rounds
+from evidence.confirmations import confirmations, settle
 from evidence.scores import Array, Scores, scores
 from evidence.seeds import configs
 
@@ -105,7 +105,7 @@ def played(entered: Entered, most: int) -> tuple[Mapping[Hashable, Confirmation]
             return found, taken
         taken |= {config: behind + 1 for config in entering if taken[config] == behind}
         trained = [(config, seed) for config, its in taken.items() for seed in range(its)]
-        found = in_rounds(
+        now = confirmations(
             _part(entered.fresh, [list(entered.of).index(config) * MOST[-1] + seed for config, seed in trained]),
             [config for config, _ in trained],
             [seed for _, seed in trained],
@@ -113,6 +113,7 @@ def played(entered: Entered, most: int) -> tuple[Mapping[Hashable, Confirmation]
             searched=len(entered.searched_C) - 1,
             known=entered.known,
         )
+        found = settle(found, now)
 
 
 def _by_command(entered: Entered, true: Mapping[int, float], gain: float) -> Record:

@@ -1,6 +1,6 @@
 """Several candidates and the baseline on the same fresh seeds: what each comparison says so far, and who beats whom."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -76,8 +76,15 @@ def in_rounds(
             searched=searched,
             known=known,
         )
-        found |= {key: said for key, said in now.items() if key not in found or not found[key].settled}
+        found = settle(found, now)
     return found
+
+
+def settle(
+    found: Mapping[Hashable, Confirmation], now: Mapping[Hashable, Confirmation]
+) -> dict[Hashable, Confirmation]:
+    """Return what is known after one more round: who was settled stays so, whatever later seeds say."""
+    return {**found, **{key: said for key, said in now.items() if key not in found or not found[key].settled}}
 
 
 def pooled(known: KnownNoise | None, scores: Sequence[Array]) -> KnownNoise | None:
