@@ -64,7 +64,7 @@ def final(console: Console, plan: Plan, result: Mapping[str, Any], more: Sequenc
 def _table(plan: Plan, result: Mapping[str, Any]) -> Fitting:
     tasks = [task.name for task in plan.ranked_tasks()]
     varied = titles(plan.varies, tasks)
-    columns = ["trial", "mean", "sd", "seeds", "difference", "95 %", "verdict", *tasks, *varied, "time"]
+    columns = ["trial", "mean", "sd", "seeds", "difference", "95 % jointly", "verdict", *tasks, *varied, "time"]
     rows = []
     for row in result["rows"]:
         config = shown(plan, row["config"])
@@ -82,7 +82,7 @@ def _table(plan: Plan, result: Mapping[str, Any]) -> Fitting:
                 clock_text(row["train_seconds"]),
             ]
         )
-    return Fitting(columns, rows, [["time"], tasks, ["sd"], ["95 %"]], left=["trial"])
+    return Fitting(columns, rows, [["time"], tasks, ["sd"], ["95 % jointly"]], left=["trial"])
 
 
 def of_board(board: Mapping[str, Any]) -> list[str]:
