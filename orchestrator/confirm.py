@@ -45,7 +45,9 @@ def confirm(
     Running the same command again continues. Exit codes as of orchestrator.sweep.
     """
     with one_line_errors(debug=debug):
-        _require_sweep(name, out)
+        from orchestrator.named import require_sweep
+
+        require_sweep(name, out.resolve())  # within the second, before anything heavy is loaded
         from orchestrator.confirming import ConfirmRequest, run
 
         asked = ConfirmRequest(
@@ -57,21 +59,6 @@ def confirm(
 
             raise typer.Exit(open_test_set(asked))
         raise typer.Exit(run(asked))
-
-
-def _require_sweep(name: str, out: Path) -> None:
-    """Raise SweepError where there is no sweep of the name: within the second, before anything heavy is loaded."""
-    from difflib import get_close_matches
-
-    from orchestrator.errors import SweepError
-    from orchestrator.paths import NAME_PATTERN, SweepPaths
-
-    if NAME_PATTERN.fullmatch(name) and SweepPaths(out.resolve(), name).plan.is_file():
-        return
-    there = sorted(path.parent.name for path in out.glob("*/plan.json"))
-    near = get_close_matches(name, there, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(there) or 'none'}"
-    raise SweepError(f"{out / name}: no such sweep; {hint} (--out names another folder of results)")
 
 
 if __name__ == "__main__":

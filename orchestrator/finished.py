@@ -4,13 +4,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from model.table_file import escaped
 from orchestrator.errors import SweepError
 from orchestrator.leaderboard import JUDGED
+from orchestrator.named import require_sweep
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, read_plan, shown
 from orchestrator.progress import value_text
@@ -86,7 +85,7 @@ def number(value: Any) -> float | None:
 
 def read_finished(paths: SweepPaths) -> Finished:
     """Return a sweep that has run to its end. Raises SweepError where there is none, or it is not whole."""
-    require_sweep(paths)
+    require_sweep(paths.name, paths.out)
     plan = read_plan(paths.plan)
     board = _read_board(paths, plan)
     verdicts = {row["trial"]: read_verdict(paths.trial(row["trial"])) or {} for row in board["trials"]}
@@ -97,17 +96,6 @@ def read_finished(paths: SweepPaths) -> Finished:
         histories={trial: list(verdict.get("history") or ()) for trial, verdict in verdicts.items()},
         parameters={trial: int(said["parameters"]) for trial, said in verdicts.items() if said.get("parameters")},
     )
-
-
-def require_sweep(paths: SweepPaths) -> None:
-    """Raise SweepError where OUT has no such sweep, with the names of those it has."""
-    if paths.plan.is_file():
-        return
-    found = sorted(plan.parent.name for plan in paths.out.glob("*/plan.json"))
-    close = get_close_matches(Path(paths.name).stem, found, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    there = f"there are {', '.join(found[:20])}" if found else "no sweep is there"
-    raise SweepError(f"{paths.name!r}: no such sweep in {paths.out}; {hint}{there}; --out names another folder")
 
 
 def _read_board(paths: SweepPaths, plan: Plan) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import SweepError
 from orchestrator.hold import hold
 from orchestrator.lease import leased
+from orchestrator.named import require_sweep
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, read_plan
 from orchestrator.store import require_same_store
@@ -27,8 +27,7 @@ class IdleSweep:
 def idle_sweep(name: str, out: Path, tracking_uri: str | None, advice: str) -> Iterator[IdleSweep]:
     """Open a sweep as its driver would. Raises SweepError where there is none, or a driver, with the `advice`."""
     paths = SweepPaths(out, name)
-    if not paths.plan.is_file():
-        raise SweepError(f"{paths.root}: no such sweep; see --out")
+    require_sweep(name, out)
     with hold(paths, advice):
         require_same_store(paths, tracking_uri)
         plan = read_plan(paths.plan)

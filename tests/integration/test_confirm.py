@@ -126,7 +126,7 @@ def test_another_number_of_candidates_is_refused_and_an_unknown_sweep_is_told(co
     line = [sys.executable, "-m", "orchestrator.confirm", "tony", "--out", str(lab.out)]
     found = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert found.returncode == 2
-    assert "did you mean tiny?" in found.stderr
+    assert "did you mean 'tiny'?" in found.stderr
     assert found.stderr.count("\n") == 1
 
 
