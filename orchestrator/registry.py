@@ -1,7 +1,7 @@
 """Best-dev checkpoints in MLflow: a logged model a trial, the best under an alias, and what is let go of."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.mlflow_client import BEST_DEV, CHAMPION  # sets what MLflow reads when it is imported
@@ -85,19 +85,11 @@ class ModelRegistry:
 
     def champion(self) -> ModelVersion | None:
         """Return the model version that is champion; None while there is none."""
-        try:
-            return self._client.get_model_version_by_alias(self._plan.name, CHAMPION)
-        except MlflowException as error:
-            if error.error_code not in {
-                ErrorCode.Name(RESOURCE_DOES_NOT_EXIST),
-                ErrorCode.Name(INVALID_PARAMETER_VALUE),
-            }:
-                raise
-            return None
+        return _or_none(lambda: self._client.get_model_version_by_alias(self._plan.name, CHAMPION))
 
-    def version(self, number: str) -> ModelVersion:
-        """Return a version of the model."""
-        return self._client.get_model_version(self._plan.name, number)
+    def version(self, number: str) -> ModelVersion | None:
+        """Return a version of the model; None where somebody has deleted it."""
+        return _or_none(lambda: self._client.get_model_version(self._plan.name, number))
 
     def crown(self, run: str, tags: Mapping[str, str]) -> str:
         """Let the alias champion name a run's checkpoint, with what it was confirmed by; return its version.
@@ -177,3 +169,13 @@ class ModelRegistry:
             token = page.token
             if not token:
                 return found
+
+
+def _or_none(asked: Callable[[], ModelVersion]) -> ModelVersion | None:
+    """Return what MLflow has, None where it has no such thing."""
+    try:
+        return asked()
+    except MlflowException as error:
+        if error.error_code not in {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}:
+            raise
+        return None
