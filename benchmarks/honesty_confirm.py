@@ -89,7 +89,7 @@ def searches(gain: float, size: int, number: int) -> dict[int, Entered]:
 def _known(sweep: Synthetic, trials: Scores, seeds: int) -> KnownNoise | None:
     size, of_all = sweep.truth_CS.shape
     columns = [config * of_all + seed for config in range(size) for seed in range(seeds)]
-    found = configs(_part(trials, columns), np.repeat(np.arange(size), seeds).tolist())
+    found = configs(trials.part(columns), np.repeat(np.arange(size), seeds).tolist())
     return KnownNoise(variance=found.seed_variance, degrees=found.degrees) if found.seed_variance else None
 
 
@@ -106,7 +106,7 @@ def played(entered: Entered, most: int) -> tuple[Mapping[Hashable, Confirmation]
         taken |= {config: behind + 1 for config in entering if taken[config] == behind}
         trained = [(config, seed) for config, its in taken.items() for seed in range(its)]
         now = confirmations(
-            _part(entered.fresh, [list(entered.of).index(config) * MOST[-1] + seed for config, seed in trained]),
+            entered.fresh.part([list(entered.of).index(config) * MOST[-1] + seed for config, seed in trained]),
             [config for config, _ in trained],
             [seed for _, seed in trained],
             0,
@@ -175,11 +175,3 @@ def _by_hand(entered: Entered, true: Mapping[int, float], gain: float) -> Record
 def _without_examples(trials: Scores) -> Scores:
     """Return the same scores as if the examples had no part in them."""
     return Scores(overall_T=trials.overall_T, covariance_TT=np.zeros_like(trials.covariance_TT), resolution=0.0)
-
-
-def _part(trials: Scores, columns: list[int]) -> Scores:
-    return Scores(
-        overall_T=trials.overall_T[columns],
-        covariance_TT=trials.covariance_TT[np.ix_(columns, columns)],
-        resolution=trials.resolution,
-    )

@@ -54,11 +54,7 @@ def judge(name: str, size: int, number: int) -> Record:
     trials = scores(sweep.answers)
     keys = np.repeat(np.arange(size), SEEDS).tolist()
     first = np.arange(0, size * SEEDS, SEEDS)
-    single = Scores(
-        overall_T=trials.overall_T[first],
-        covariance_TT=trials.covariance_TT[np.ix_(first, first)],
-        resolution=trials.resolution,
-    )
+    single = trials.part(first.tolist())
     return {
         **_repeated(configs(trials, keys), sweep, gains_C),
         **_single(configs(single, range(size)), sweep, gains_C),

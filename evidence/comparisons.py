@@ -80,9 +80,7 @@ def compare(
     seed_variance = configs.seed_variance or 0.0
     by_seeds_T = seed_variance * seed_weight_T
     errors_T = np.sqrt(by_examples_T + by_seeds_T)
-    degrees_T = np.full(len(errors_T), np.inf)
-    if seed_variance > 0:
-        degrees_T = configs.degrees * (errors_T**2 / by_seeds_T) ** 2
+    degrees_T = _degrees_T(configs, errors_T**2, by_seeds_T)
     errors_T[zero], degrees_T[zero] = 1.0, np.inf  # of no use, and no division by 0
 
     # Trials that came in another order draw the same: sorted by what they are, not by when they ended.
@@ -130,11 +128,16 @@ def own_intervals(configs: Configs, alpha: float = ALPHA) -> tuple[Array, Array]
     """Return low and high of each config's own score, every one taken alone; of T configs [T] each."""
     by_examples_T = np.maximum(np.diag(configs.examples_TT), 0.0) + configs.resolution**2
     by_seeds_T = (configs.seed_variance or 0.0) / configs.seeds_T
-    degrees_T = np.full(len(by_seeds_T), np.inf)
-    if configs.seed_variance:
-        degrees_T = configs.degrees * ((by_examples_T + by_seeds_T) / by_seeds_T) ** 2
-    half_T = stats.t.ppf(1 - alpha / 2, degrees_T) * np.sqrt(by_examples_T + by_seeds_T)
+    variance_T = by_examples_T + by_seeds_T
+    half_T = stats.t.ppf(1 - alpha / 2, _degrees_T(configs, variance_T, by_seeds_T)) * np.sqrt(variance_T)
     return configs.overall_T - half_T, configs.overall_T + half_T
+
+
+def _degrees_T(configs: Configs, variance_T: Array, by_seeds_T: Array) -> Array:
+    """Return Welch and Satterthwaite's degrees of freedom of variances of which the seeds' part is estimated."""
+    if not configs.seed_variance:
+        return np.full(len(variance_T), np.inf)
+    return np.asarray(configs.degrees * (variance_T / by_seeds_T) ** 2)
 
 
 def step_down(statistics_T: Array, null_BT: Array) -> Array:

@@ -47,7 +47,7 @@ def confirmations(
         ]
         found[key] = confirm(
             trials.overall_T[pairs_S2[:, 0]] - trials.overall_T[pairs_S2[:, 1]],
-            alpha=alpha / searched,
+            alpha=share(searched, alpha),
             known=pooled(known, others),
             example_error=example_error(trials, pairs_S2[:, 0], pairs_S2[:, 1]),
             resolution=trials.resolution,
@@ -78,6 +78,11 @@ def in_rounds(
         )
         found = settle(found, now)
     return found
+
+
+def share(searched: int, alpha: float = ALPHA) -> float:
+    """Return what of alpha one config has that was chosen from so many."""
+    return alpha / searched
 
 
 def settle(

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evidence.comparisons import ALPHA
 from evidence.confirm import Confirmation, Outcome, confirm_unpaired
-from evidence.confirmations import example_error
+from evidence.confirmations import example_error, share
 from evidence.scores import Answers, scores
 from model.checkpoint import read_predictions
 from model.files import DamagedFileError, content_hash
@@ -138,4 +137,4 @@ def _beside(
         for task in plan.ranked_tasks()
     ]
     error = example_error(scores(answers), [0], [1])
-    return confirm_unpaired(np.array(new), np.array(old), alpha=ALPHA / searched, example_error=error)
+    return confirm_unpaired(np.array(new), np.array(old), alpha=share(searched), example_error=error)

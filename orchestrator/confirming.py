@@ -73,8 +73,7 @@ class Confirmation:
 
     def _extended(self) -> Plan | None:
         """Write down and return the plan with one more round; None where there is to be none."""
-        found = confirmation.standings(self.plan, self.trials(), self.judge, self.asked)
-        more = confirmation.next_plan(self.plan, self._searched, self.asked, confirmation.settled(found))
+        more = self._next()
         if more is None:
             return None
         reach("confirmation: next round")
@@ -85,9 +84,12 @@ class Confirmation:
 
     def has_ended(self) -> bool:
         """Return whether no trial and no round is left; with more seeds it may have ended before and go on now."""
+        return len(self.study.ended()) == len(self.plan.configs) and self._next() is None
+
+    def _next(self) -> Plan | None:
+        """Return the plan with one more round; None where there is to be none."""
         found = confirmation.standings(self.plan, self.trials(), self.judge, self.asked)
-        more = confirmation.next_plan(self.plan, self._searched, self.asked, confirmation.settled(found))
-        return more is None and len(self.study.ended()) == len(self.plan.configs)
+        return confirmation.next_plan(self.plan, self._searched, self.asked, confirmation.settled(found))
 
     def outcome(self) -> dict[str, Any]:
         """Return what it found."""
@@ -223,7 +225,10 @@ def publish_confirmation(
     result: Mapping[str, Any],
     trials: Sequence[TrialRecord],
 ) -> str:
-    """Bring MLflow up to date with a confirmation, and name the champion there; return who that is."""
+    """Bring MLflow up to date with a confirmation and name the champion there; return who that is.
+
+    Whether the alias names the confirmation's own is written down beside what it found.
+    """
     projection.refresh()
     projection.sync(trials)
     champion = crown(projection, plan, search.paths.confirmation, result, trials)

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from evidence.comparisons import ALPHA
 from evidence.confirm import settles
+from evidence.confirmations import share
 from model.config import flatten
 from orchestrator.confirmation import UNSTABLE, Asked, champion_row
 from orchestrator.plan import Plan, shown
@@ -39,7 +39,7 @@ def _note(asked: Asked) -> str:
         asked.seeds,
         asked.known,
         len(asked.candidates) - 1,
-        alpha=ALPHA / asked.searched,
+        alpha=share(asked.searched),
         example_error=asked.example_error,
     )
     if lead == float("inf"):

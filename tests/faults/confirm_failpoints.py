@@ -3,7 +3,6 @@
 The last part of `make failpoints` (about 15 minutes on two cores).
 """
 
-import argparse
 import json
 import random
 import shutil
@@ -15,8 +14,7 @@ from pathlib import Path
 from orchestrator.openings import read_lines
 from tests.faults.checker import lasting
 from tests.faults.confirm_lab import OPTIONS, confirm, confirm_lab, lasting_confirmation
-from tests.faults.failpoints import LONGEST_RECOVERY_S, page
-from tests.tiny import write_data, write_encoder
+from tests.faults.failpoints import LONGEST_RECOVERY_S, asked_for, page, tiny
 
 ABOUT = """# The confirm command, killed at every failpoint of its own
 
@@ -31,18 +29,11 @@ OPEN = ("--open-test",)
 
 def main():
     """Take the places in turn; a line each as it is known, the table at the end."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/failpoints-confirm.md"))
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    parser.add_argument("--only", default="", help="places whose names hold this")
-    arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
+    arguments = asked_for(__doc__, Path("docs/failpoints-confirm.md"))
     rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="failpoints-") as temporary:
         root = Path(temporary)
-        for name in ("data", "encoder"):
-            (root / name).mkdir()
-        data, encoder = write_data(root / "data"), write_encoder(root / "encoder")
+        data, encoder = tiny(root)
         twin = confirm_lab(root / "undisturbed", data, encoder)
         twin.run()
         template = root / "template"

@@ -61,12 +61,7 @@ def killed_at(at, hit, folder, twin, template, after=None):
 
 def main():
     """Take the places in turn; a line each as it is known, the table at the end."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/failpoints.md"))
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    parser.add_argument("--only", default="", help="places whose names hold this")
-    arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
+    arguments = asked_for(__doc__, Path("docs/failpoints.md"))
     rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="failpoints-") as temporary:
         root = Path(temporary)
@@ -85,11 +80,27 @@ def main():
     raise SystemExit(any(row["violations"] for row in rows))
 
 
-def undisturbed(root):
-    """Return a lab that ran in peace, and a folder for results whose MLflow store is made already: that takes 5 s."""
+def asked_for(about, page_of):
+    """Return the command line's options; `page_of` is the page that is written unless --out names another."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--out", type=Path, default=page_of)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--only", default="", help="places whose names hold this")
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    return arguments
+
+
+def tiny(root):
+    """Write data and encoder of tiny sweeps, and return their folders."""
     for name in ("data", "encoder"):
         (root / name).mkdir()
-    data, encoder = write_data(root / "data"), write_encoder(root / "encoder")
+    return write_data(root / "data"), write_encoder(root / "encoder")
+
+
+def undisturbed(root):
+    """Return a lab that ran in peace, and a folder for results whose MLflow store is made already: that takes 5 s."""
+    data, encoder = tiny(root)
     twin = Lab(root / "undisturbed", data, encoder, trials=3, epochs=2)
     twin.run()
     template = root / "template"
