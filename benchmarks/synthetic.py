@@ -41,6 +41,8 @@ class Synthetic:
     """Best epochs' predictions; column c * S + s is seed s of config c."""
     truth_CS: Array
     """Overall score over all possible examples of the very model that was kept."""
+    any_epoch_CS: Array
+    """The same of any one of that trial's epochs, on average."""
     config_C: Array
     """Overall score of the config, over all seeds, at any one epoch."""
     gains_C: Array
@@ -87,14 +89,14 @@ def _trained(
     shape = (len(gains_C), *seeds_and_epochs)
     hard_NC = dict(known_NC)
     answered: dict[str, NDArray[np.float32 | np.bool_]] = {}
-    truth_CSE, dev_CSE = np.zeros(shape), np.zeros(shape)
+    truth_CSE, dev_CSE, any_epoch_CS = np.zeros(shape), np.zeros(shape), np.zeros(shape[:2])
     for name, count in EXAMPLES.items():
-        metric_CSE = (
+        seed_CS1 = (
             BASE[name]
             + GAIN[name] * gains_C[:, None, None]
             + SEED_SD[name] * seed_sd_C[:, None, None] * rng.standard_normal((*shape[:2], 1))
-            + EPOCH_SD[name] * rng.standard_normal(shape)
         )
+        metric_CSE = seed_CS1 + EPOCH_SD[name] * rng.standard_normal(shape)
         of_all, of_config, of_seed, of_epoch = (np.float32(share**0.5) for share in SHARES[name])
         if name not in hard_NC:
             hard_N1 = of_all * rng.standard_normal((count, 1), dtype=np.float32)
@@ -113,7 +115,8 @@ def _trained(
             difficulty_NCSE += labels[name].astype(np.float32)[:, None, None, None] * metric_CSE.astype(np.float32)
             answered[name] = difficulty_NCSE
             unit_CSE = _answers(name, labels[name], difficulty_NCSE.reshape(count, -1)).unit_scores_T().reshape(shape)
-        truth_CSE += ((metric_CSE + 1) / 2 if TASKS[name].metric == "pearson" else metric_CSE) / len(EXAMPLES)
+        truth_CSE += _unit(name, metric_CSE) / len(EXAMPLES)
+        any_epoch_CS += _unit(name, seed_CS1[:, :, 0]) / len(EXAMPLES)
         dev_CSE += unit_CSE
 
     best_CS = dev_CSE.argmax(axis=2)
@@ -121,10 +124,16 @@ def _trained(
     return Synthetic(
         answers=[_answers(name, labels[name], v.reshape(len(v), -1)[:, kept]) for name, v in answered.items()],
         truth_CS=np.take_along_axis(truth_CSE, best_CS[:, :, None], axis=2)[:, :, 0],
-        config_C=sum(((BASE[n] + 1) / 2 if TASKS[n].metric == "pearson" else BASE[n]) for n in EXAMPLES) / 3 + gains_C,
+        any_epoch_CS=any_epoch_CS,
+        config_C=np.mean([_unit(name, np.array(BASE[name])) for name in EXAMPLES]) + gains_C,
         gains_C=gains_C,
         hard_NC=hard_NC,
     )
+
+
+def _unit(name: str, metric: Array) -> Array:
+    """Return true metrics as they enter the overall score."""
+    return (metric + 1) / 2 if TASKS[name].metric == "pearson" else metric
 
 
 def _answers(name: str, labels_N: Array, values_NT: NDArray[np.float32 | np.bool_]) -> Answers:

@@ -125,7 +125,12 @@ def compare(
 
 
 def own_intervals(configs: Configs, alpha: float = ALPHA) -> tuple[Array, Array]:
-    """Return low and high of each config's own score, every one taken alone; of T configs [T] each."""
+    """Return low and high of each config's own true score, every one taken alone; of T configs [T] each.
+
+    It is that of the models which the config leaves, over all seeds and examples: of each seed's best epoch, as it was
+    chosen. How much of a best epoch's score is luck with the dev examples, no other epoch's predictions are kept to
+    tell; docs/honesty.md has how often the intervals hold with it.
+    """
     by_examples_T = np.maximum(np.diag(configs.examples_TT), 0.0) + configs.resolution**2
     by_seeds_T = (configs.seed_variance or 0.0) / configs.seeds_T
     variance_T = by_examples_T + by_seeds_T
