@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from model.files import write_json
 from model.table_file import DataError
 from orchestrator import confirmation, errors, ray_environment, show_confirmation
 from orchestrator.champion import crown
-from orchestrator.confirmation import Asked
+from orchestrator.confirmation import Asked, Standing
 from orchestrator.console import say
 from orchestrator.errors import SweepError, refuse
 from orchestrator.failures import InputChangedError
@@ -73,7 +73,7 @@ class Confirmation:
 
     def _extended(self) -> Plan | None:
         """Write down and return the plan with one more round; None where there is to be none."""
-        more = self._next()
+        more = self._next(confirmation.standings(self.plan, self.trials(), self.judge, self.asked))
         if more is None:
             return None
         reach("confirmation: next round")
@@ -82,20 +82,22 @@ class Confirmation:
         self.plan = more
         return replace(more, varies=[])
 
-    def has_ended(self) -> bool:
-        """Return whether no trial and no round is left; with more seeds it may have ended before and go on now."""
-        return len(self.study.ended()) == len(self.plan.configs) and self._next() is None
+    def result(self) -> dict[str, Any] | None:
+        """Return what it found at its end; None while a trial or a round is left.
 
-    def _next(self) -> Plan | None:
-        """Return the plan with one more round; None where there is to be none."""
-        found = confirmation.standings(self.plan, self.trials(), self.judge, self.asked)
-        return confirmation.next_plan(self.plan, self._searched, self.asked, confirmation.settled(found))
-
-    def outcome(self) -> dict[str, Any]:
-        """Return what it found."""
+        With more seeds than before, one that was at its end goes on.
+        """
+        if len(self.study.ended()) < len(self.plan.configs):
+            return None
         trials = self.trials()
         found = confirmation.standings(self.plan, trials, self.judge, self.asked)
+        if self._next(found) is not None:
+            return None
         return confirmation.outcome(self.plan, self._searched, trials, found, self.asked)
+
+    def _next(self, found: Mapping[Hashable, Standing]) -> Plan | None:
+        """Return the plan with one more round; None where there is to be none."""
+        return confirmation.next_plan(self.plan, self._searched, self.asked, confirmation.settled(found))
 
 
 def run(request: ConfirmRequest) -> int:
@@ -129,7 +131,7 @@ def finished_sweep(request: ConfirmRequest) -> Iterator[IdleSweep]:
 
 
 def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signals: Signals) -> int:
-    asked, plan = _settled(request, search)
+    asked, plan = settle(request, search)
     if request.address is not None:
         ray_environment.prepare(request.out, request.address)
     machine = find_machine(request.address)
@@ -162,8 +164,11 @@ def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signa
         return _finish(request, found, projection, console)
 
 
-def _settled(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
-    """Return what is asked and the plan so far: those of the confirmation that was begun, or new ones."""
+def settle(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
+    """Return what is asked and the plan so far: those of the confirmation that was begun, or new ones.
+
+    Changes nothing. Raises SweepError where one was begun that is of something else.
+    """
     paths = search.paths
     trials = read_trials(search.study, paths)
     if not paths.asked.exists():
@@ -192,7 +197,8 @@ def _settled(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
 
 def _finish(request: ConfirmRequest, found: Confirmation, projection: Projection, console: Console) -> int:
     """Write down what was found, name the champion, bring the sweep's leaderboard and MLflow up to date."""
-    result = found.outcome()
+    result = found.result()
+    assert result is not None, "no trial and no round is left"
     write_json(found.paths.confirmed, result)
     reach("confirmation: written")
     trials, more = found.trials(), list[str]()
@@ -239,12 +245,12 @@ def publish_confirmation(
 
 def published_again(search: IdleSweep, tracking_uri: str | None) -> int:
     """Write a confirmation into MLflow anew where there is one; return how many trials it has."""
-    found = _begun(search)
+    found = begun(search)
     if found is None:
         return 0
     projection, trials = Projection(found.plan, found.paths, tracking_uri), found.trials()
-    if found.has_ended():
-        publish_confirmation(search, found.plan, projection, found.outcome(), trials)
+    if (result := found.result()) is not None:
+        publish_confirmation(search, found.plan, projection, result, trials)
     else:
         projection.refresh()
         projection.sync(trials)
@@ -256,14 +262,18 @@ def release_confirmed(search: IdleSweep, tracking_uri: str | None, keep: int) ->
 
     While the test set is sealed all stay: winner and baseline are scored on it with every fresh seed.
     """
-    found = _begun(search)
-    if found is not None and found.has_ended() and result_of(search.paths.openings, search.plan.sweep_id) is not None:
+    found = begun(search)
+    if (
+        found is not None
+        and found.result() is not None
+        and result_of(search.paths.openings, search.plan.sweep_id) is not None
+    ):
         remove_leftovers(found.paths)
         Projection(found.plan, found.paths, tracking_uri, keep).sync(found.trials())
 
 
-def _begun(search: IdleSweep) -> Confirmation | None:
-    """Return the confirmation of a sweep, where it has found something."""
-    if not search.paths.confirmed.exists():
+def begun(search: IdleSweep) -> Confirmation | None:
+    """Return the confirmation of a sweep, None where none was begun. Raises SweepError where it cannot be read."""
+    if not (search.paths.asked.exists() and search.paths.confirmation.plan.exists()):
         return None
     return Confirmation(search, Asked.read(search.paths.asked), read_plan(search.paths.confirmation.plan))

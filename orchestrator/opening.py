@@ -32,7 +32,7 @@ from model.tasks import Task, overall_score
 from model.training import tokenized
 from orchestrator import errors, show_confirmation
 from orchestrator.confirmation import Asked
-from orchestrator.confirming import ConfirmRequest, finished_sweep
+from orchestrator.confirming import ConfirmRequest, begun, finished_sweep
 from orchestrator.console import console as console_for
 from orchestrator.console import say
 from orchestrator.errors import SweepError
@@ -40,10 +40,9 @@ from orchestrator.folders import private_files
 from orchestrator.idle import IdleSweep
 from orchestrator.openings import OPENED, SCORED, read_lines, result_of, unscored, write_line
 from orchestrator.paths import TrialPaths
-from orchestrator.plan import Plan, read_plan
+from orchestrator.plan import Plan
 from orchestrator.publishing import attempt, publish
 from orchestrator.show_confirmation import LEADER
-from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_verdict
 
 
@@ -77,30 +76,32 @@ def open_test_set(request: ConfirmRequest) -> int:
 
 
 def _confirmed(search: IdleSweep) -> Mapping[str, Any]:
-    """Return what the confirmation found. Raises SweepError where there is none that is done."""
-    try:
-        result: Mapping[str, Any] = json.loads(search.paths.confirmed.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        if search.paths.asked.exists():
-            begun = Asked.read(search.paths.asked)
-            raise SweepError(
-                f"sweep {search.plan.name!r}: its confirmation is not finished; first: python -m orchestrator.confirm "
-                f"{search.plan.name} --top {begun.top} --seeds {begun.seeds}"
-            ) from error
+    """Return what the confirmation found. Raises SweepError where there is none that is at its end and written down."""
+    name = search.plan.name
+    if not search.paths.asked.exists():
         raise SweepError(
-            f"sweep {search.plan.name!r} has no confirmation, and the test set is opened for its winner; first: "
-            f"python -m orchestrator.confirm {search.plan.name} --top 2 --seeds 5"
-        ) from error
-    confirmation = TrialStudy(search.paths.confirmation.study_uri, read_plan(search.paths.confirmation.plan), None)
-    if confirmation.is_open():
+            f"sweep {name!r} has no confirmation, and the test set is opened for its winner; first: "
+            f"python -m orchestrator.confirm {name} --top 2 --seeds 5"
+        )
+    asked, found = Asked.read(search.paths.asked), begun(search)
+    result = found.result() if found else None
+    if result is None or not _is_written(search.paths.confirmed, result):
         raise SweepError(
-            f"sweep {search.plan.name!r}: its confirmation has trials to run; run its command to the end first"
+            f"sweep {name!r}: its confirmation is not finished; first: python -m orchestrator.confirm {name} "
+            f"--top {asked.top} --seeds {asked.seeds}"
         )
     if result["champion"] is None:
-        raise SweepError(
-            f"sweep {search.plan.name!r}: no trial of its confirmation completed; there is nothing to score"
-        )
+        raise SweepError(f"sweep {name!r}: no trial of its confirmation completed; there is nothing to score")
     return result
+
+
+def _is_written(file: Path, result: Mapping[str, Any]) -> bool:
+    """Return whether a confirmation's file says this result: who has the alias is no part of it."""
+    try:
+        written = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return bool(written | {"crowned": None} == json.loads(json.dumps(result)) | {"crowned": None})
 
 
 @dataclass(frozen=True, kw_only=True)

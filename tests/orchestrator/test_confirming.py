@@ -1,6 +1,5 @@
-"""What the confirm command refuses, a line each, before anything is trained or opened."""
+"""What the confirm command refuses, a line each, before anything is trained."""
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ from model.files import write_json
 from orchestrator.confirming import ConfirmRequest, finished_sweep
 from orchestrator.errors import RunningElsewhereError, SweepError
 from orchestrator.hold import hold
-from orchestrator.opening import open_test_set
 from orchestrator.study import TrialStudy
 from tests.tiny import write_data
 
@@ -31,13 +29,6 @@ def sweep(paths, tiny_plan, tmp_path):
         return ConfirmRequest(name="tiny", out=paths.out, top=2, seeds=3)
 
     return made
-
-
-def confirmed(paths, *, champion=0, trials=0):
-    """Write what a confirmation leaves, with so many trials still to run."""
-    plan = json.loads(paths.plan.read_text())
-    write_json(paths.confirmation.plan, plan | {"trials": trials})
-    write_json(paths.confirmed, {"champion": champion, "rows": []})
 
 
 def opened(request):
@@ -79,42 +70,3 @@ def test_data_that_changed_or_are_gone_are_told_with_where_to_name_them(sweep, t
     dev.write_text(dev.read_text().replace("the ", "a ", 3))
     with pytest.raises(SweepError, match=r"ids-sst-dev\.csv: changed since the sweep was planned"):
         opened(replace(request, data=str(moved)))
-
-
-def test_the_test_set_is_not_opened_before_a_confirmation_nor_where_there_is_none(sweep, paths):
-    """And nothing goes on the record."""
-    request = sweep()
-    with pytest.raises(SweepError, match=r"has no confirmation, .* python -m orchestrator\.confirm tiny"):
-        open_test_set(request)
-    confirmed(paths, champion=None)
-    with pytest.raises(SweepError, match="no trial of its confirmation completed"):
-        open_test_set(request)
-    plan = json.loads(paths.plan.read_text())
-    plan["data"]["sealed"]["sentiment"] = {"origin": "none", "examples": 0, "content": ""}
-    write_json(paths.plan, plan)
-    confirmed(paths)
-    with pytest.raises(SweepError, match="has no test set of sentiment"):
-        open_test_set(request)
-    assert not paths.openings.exists()
-
-
-def test_a_confirmation_that_goes_on_comes_first(sweep, paths):
-    """Its winner may be another."""
-    request = sweep()
-    confirmed(paths, trials=1)
-
-    with pytest.raises(SweepError, match="its confirmation has trials to run"):
-        open_test_set(request)
-    assert not paths.openings.exists()
-
-
-def test_a_test_set_that_changed_is_not_opened(sweep, paths, tmp_path):
-    """Its hash stands in the plan; nothing goes on the record."""
-    request = sweep()
-    confirmed(paths)
-    file = tmp_path / "sts-test.csv"
-    file.write_text(file.read_text().replace("bad", "good"))
-
-    with pytest.raises(SweepError, match=r"sts-test\.csv: changed since the sweep was planned"):
-        open_test_set(request)
-    assert not paths.openings.exists()

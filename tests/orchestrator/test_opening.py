@@ -1,0 +1,91 @@
+"""When the test set is opened, and for whom: after a confirmation that is at its end, for whom that found."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from model.files import write_json
+from orchestrator.confirming import ConfirmRequest
+from orchestrator.errors import SweepError
+from orchestrator.opening import open_test_set
+from tests import confirmed
+from tests.tiny import write_data
+
+
+@pytest.fixture
+def search(paths, tiny_plan, tiny_config, tmp_path):
+    """Return a finished sweep of a baseline and two others, on data of its own."""
+    configs = [replace(tiny_config, weight_decay=0.001 * number) for number in range(3)]
+    plan = replace(tiny_plan(*configs, data=str(write_data(tmp_path))), name="tiny")
+    return confirmed.searched(paths, plan, [0.5, 0.6, 0.55])
+
+
+def refused(search, request):
+    """Return why the test set is not opened; that it was not is held."""
+    with pytest.raises(SweepError) as caught:
+        open_test_set(request)
+    assert not search.paths.openings.exists()
+    return str(caught.value)
+
+
+def test_there_is_a_winner_first(search):
+    """Or there is nobody whom the test set is opened for."""
+    request = ConfirmRequest(name="tiny", out=search.paths.out, top=2, seeds=3)
+
+    assert "has no confirmation" in (said := refused(search, request))
+    assert "first: python -m orchestrator.confirm tiny --top 2 --seeds 5" in said
+
+
+def test_more_seeds_that_were_asked_for_come_first(search):
+    """Whoever was killed before their first round left the winner of fewer seeds, who may be another."""
+    confirmed.confirmed(search, [0.5, 0.5, 0.5], seeds=2)
+    _, request = confirmed.asked(search, seeds=4)
+
+    said = refused(search, request)
+
+    assert "its confirmation is not finished; first: python -m orchestrator.confirm tiny --top 2 --seeds 4" in said
+
+
+def test_what_was_found_is_written_down_first(search):
+    """A leaderboard that says another winner than the test set is scored for would be no record."""
+    found, request = confirmed.confirmed(search, [0.5, 0.5, 0.5], seeds=2)
+    found.paths.confirmed.write_text(found.paths.confirmed.read_text().replace('"seeds": 2', '"seeds": 1', 1))
+
+    assert "not finished" in refused(search, request)
+    found.paths.confirmed.unlink()
+    assert "not finished" in refused(search, request)
+
+
+def test_a_confirmation_that_goes_on_comes_first(search):
+    """Its winner may be another."""
+    found, request = confirmed.asked(search)
+    found.study.next_proposal()
+
+    assert "not finished" in refused(search, request)
+
+
+def test_a_confirmation_in_which_no_trial_completed_has_nothing_to_score(search):
+    """Neither winner nor baseline."""
+    _, request = confirmed.confirmed(search, [0.5, 0.5, 0.5], failed=range(99), seeds=2)
+
+    assert "no trial of its confirmation completed" in refused(search, request)
+
+
+def test_a_sweep_that_was_planned_without_a_test_set_has_none_to_open(search):
+    """Nothing was set apart then, and what trials have seen is no test."""
+    _, request = confirmed.confirmed(search, [0.5, 0.5, 0.5], seeds=2)
+    plan = json.loads(search.paths.plan.read_text())
+    plan["data"]["sealed"]["sentiment"] = {"origin": "none", "examples": 0, "content": ""}
+    write_json(search.paths.plan, plan)
+
+    assert "has no test set of sentiment" in refused(search, request)
+
+
+def test_a_test_set_that_changed_is_not_opened(search, tmp_path):
+    """Its hash stands in the plan."""
+    _, request = confirmed.confirmed(search, [0.5, 0.5, 0.5], seeds=2)
+    file = tmp_path / "sts-test.csv"
+    file.write_text(file.read_text().replace("bad", "good"))
+
+    assert "sts-test.csv: changed since the sweep was planned" in refused(search, request)
