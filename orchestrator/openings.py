@@ -7,11 +7,12 @@ leaderboard says of its test set is read from here, so that no folder that is mo
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock
+from filelock import FileLock, Timeout
 
 from model.failpoints import reach
 from model.files import flush_folder
@@ -46,21 +47,23 @@ def write_line(record: Path, line: Line) -> None:
 def read_lines(record: Path) -> list[dict[str, Any]]:
     """Return every line. Raises SweepError where the record is not what was written: it must not count fewer openings.
 
-    A line that was begun and not ended is none: whoever wrote it was killed before anything was scored.
+    A line that was begun and not ended is none: whoever wrote it was killed before anything was scored, or writes it
+    at this moment. What it holds is in the hash of the next one all the same.
     """
     try:
-        whole = record.read_bytes()  # lines are added alone: what is cut off is one that is being written
+        whole = record.read_bytes()
     except FileNotFoundError:
         return []
     found, start = [], 0
     for number, line in enumerate(whole.split(b"\n"), start=1):
         before, start = whole[:start], start + len(line) + 1
-        if not line.endswith(b"}"):
-            continue
         try:
             values = json.loads(line)
+        except ValueError:  # the start of a line, which is no JSON wherever it was cut off
+            continue
+        try:
             known = values["event"] in (OPENED, SCORED) and values["after"] == _sha256(before)
-        except (ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             known = False
         if not known:
             raise SweepError(
@@ -71,8 +74,20 @@ def read_lines(record: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _alone(record: Path) -> BaseFileLock:
-    return FileLock(record.with_name(f".{record.name}.lock"), timeout=LONGEST_WAIT_S)
+@contextmanager
+def _alone(record: Path) -> Iterator[None]:
+    """Keep other writers away. Raises SweepError where one does not let go."""
+    lock = FileLock(record.with_name(f".{record.name}.lock"), timeout=LONGEST_WAIT_S)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise SweepError(
+            f"{record}: somebody else writes there since {LONGEST_WAIT_S} s; end that process, then say this again"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sha256(content: bytes) -> str:

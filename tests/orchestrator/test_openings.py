@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from filelock import FileLock
 
 from orchestrator.errors import SweepError
 from orchestrator.leaderboard import leaderboard
@@ -67,14 +68,26 @@ def test_other_sweeps_that_opened_the_same_data_are_counted_whenever_they_did(re
     assert result_of(record, "a")["openings"] == 2
 
 
-def test_a_line_that_was_cut_off_is_no_opening_and_takes_no_other_along(record):
+def test_a_line_that_was_cut_off_wherever_it_was_is_no_opening_and_takes_no_other_along(record):
     """Whoever wrote it was killed before anything was scored; those before and after count."""
     opened(record, "1")
-    with record.open("a") as file:
-        file.write('{"after": "f00", "ev')
+    first = record.read_bytes()
     opened(record, "2")
+    second = record.read_bytes()[len(first) :]
+    for cut in range(len(second)):
+        record.write_bytes(first + second[:cut])
 
-    assert [line["id"] for line in read_lines(record)] == ["1", "2"]
+        assert [line["id"] for line in read_lines(record)] == ["1", "2"][: 1 + (cut == len(second) - 1)]
+        opened(record, "3")
+        assert [line["id"] for line in read_lines(record)][-1] == "3"
+        assert len(read_lines(record)) == 2 + (cut == len(second) - 1)
+
+
+def test_a_writer_that_holds_the_record_for_ever_is_told(record, monkeypatch):
+    """In a line, and not in a traceback."""
+    monkeypatch.setattr("orchestrator.openings.LONGEST_WAIT_S", 0.1)
+    with FileLock(record.with_name(f".{record.name}.lock")), pytest.raises(SweepError, match="somebody else writes"):
+        opened(record, "1")
 
 
 @pytest.mark.parametrize("change", ["taken out", "changed", "another's"])
