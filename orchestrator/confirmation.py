@@ -214,7 +214,7 @@ def outcome(
         "spent_a_decision": round(seconds * each / decided, 2) if decided else None,
         "rows": rows,
         "champion": chosen["best_trial"] if chosen else None,
-        "crowned": None,  # whether the alias names it; MLflow says that
+        "crowned": None,  # whether MLflow's alias names it: True, False, or None until MLflow was asked
     }
 
 

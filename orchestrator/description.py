@@ -29,13 +29,13 @@ def description(
         who = f"{named(board, row)} is" if row else "Nothing was shown to be better: the baseline is"
         kept = found.get("crowned") is False
         who += f" {'ahead' if kept else 'champion'}, {champion['mean']:.4f} over {champion['seeds']} fresh seeds"
-        who += "; champion stays the model of an earlier sweep." if kept else "."
+        who += "; the alias champion stays with another model." if kept else "."
         best = next((row for row in found["rows"] if not row["is_baseline"]), champion)
         by, more = sentence(board["varies"], champion if row else best), said
     if not ended:
         over = sum(trial["state"] != "running" for trial in board["trials"])
         who = f"So far ({over} trials have ended): {who}"
-    alias = CHAMPION if champion and found.get("crowned") is not False else BEST_DEV
+    alias = CHAMPION if champion and found.get("crowned") is True else BEST_DEV
     model = f"models:/{board['sweep']}@{alias}"
     where = f"Checkpoint `{model}` · [leaderboard]({link}) · report.html under Artifacts"
     plain = [f"[The same runs without the saved view]({fallback}), should MLflow not know it."] if fallback else []

@@ -33,8 +33,8 @@ def _rebuild(name: str, out: Path, tracking_uri: str | None) -> None:
 
     advice = "rebuild it when that one ends: a running sweep keeps MLflow up to date itself"
     with idle_sweep(name, out, tracking_uri, advice) as sweep:
+        confirmed = published_again(sweep, tracking_uri)  # first: the leaderboard says who has the alias
         published = publish(sweep, tracking_uri)
-        confirmed = published_again(sweep, tracking_uri)
     also = f", and {confirmed} of its confirmation" if confirmed else ""
     print(f"{len(published.board['trials'])} trials of {name} are in MLflow{also}")
     for note in published.notes:

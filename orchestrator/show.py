@@ -154,7 +154,7 @@ def final(
             f"models:/{plan.name}@best-dev)",
             soft_wrap=True,
         )
-    if (board.get("confirmation") or {}).get("crowned"):
+    if (board.get("confirmation") or {}).get("crowned") is True:
         number = board["confirmation"]["champion"]
         console.print(
             f"champion     models:/{plan.name}@champion  (trial {number:04d} of the confirmation)", soft_wrap=True

@@ -48,16 +48,18 @@ def confirmed(bare_plan, tiny_config, paths, monkeypatch):
 
     monkeypatch.setattr("orchestrator.champion.fetch_model", fetched)
 
-    def crowned(skill, sweep_id, *, scores=None, is_baseline=False, dev="a", tasks=None):
-        plan = bare_plan([tiny_config], sweep_id=sweep_id, tasks=tasks or _TASKS)
+    def crowned(skill, sweep_id, *, scores=None, is_baseline=False, dev="a", tasks=None, decay=0.0):
+        config = replace(tiny_config, weight_decay=decay)
+        plan = bare_plan([config], sweep_id=sweep_id, tasks=tasks or _TASKS)
         plan = replace(
             plan, data={"content": {"sentiment/dev": dev, "sentiment/train": sweep_id}, "max_dev_examples": 9}
         )
         there = replace(paths, name=f"sweep-{len(folders)}").confirmation
-        trial = predicted_trial(there, 0, tiny_config, answers(skill, np.random.default_rng(len(folders))))
+        trial = predicted_trial(there, 0, config, answers(skill, np.random.default_rng(len(folders))))
         score = trial.best["dev_score"]
         row = {
-            "best_trial": 0, "is_baseline": is_baseline, "seeds": 3, "verdict": "baseline" if is_baseline else "better",
+            "best_trial": 0, "config": trial.config, "is_baseline": is_baseline, "seeds": 3,
+            "verdict": "baseline" if is_baseline else "better",
             "scores": scores or [score, score + 0.001, score - 0.001],
         }  # fmt: skip
         projection = SimpleNamespace(models=registry, runs={0: f"run of {sweep_id}"}, uri="sqlite:///")
@@ -106,6 +108,7 @@ def test_one_that_is_no_better_does_not(confirmed, skill):
 
     assert registry.champion().version == "1"
     assert "stays version 1: this one's mean over 3 fresh seeds is" in said
+    assert "beside that of version 1 (" in said
 
 
 def test_one_on_other_dev_data_or_tasks_does_not(confirmed):
@@ -134,11 +137,36 @@ def test_with_more_seeds_a_confirmation_still_answers_to_the_champion_that_it_re
     confirmed(0.5, "first")
     confirmed(0.7, "second")
 
-    said, _ = confirmed(0.5, "second")
-    again, _ = confirmed(0.75, "second")
+    said, _ = confirmed(0.5, "second", decay=0.1)
+    again, _ = confirmed(0.75, "second", decay=0.1)
 
-    assert "stays version 2: this one's mean" in said
+    assert "stays version 2, another config of this confirmation: this one's mean" in said
+    assert "beside that of version 1, which it replaced" in said
     assert "is version 3" in again
+
+
+def test_who_was_better_than_the_earlier_champion_stays_so_with_more_seeds(confirmed):
+    """It was settled when it was crowned, whatever the seeds since say: an honest test may stop when it pleases."""
+    confirmed(0.5, "first")
+    confirmed(0.7, "second")
+
+    _, registry = confirmed(0.5, "second")
+
+    assert registry.champion().tags["sweep_id"] == "second"
+    assert registry.champion().version == "3"
+    assert registry.champion().tags["replaced"] == "1"
+
+
+def test_an_earlier_champion_that_somebody_deleted_is_answered_to_no_more(confirmed, monkeypatch):
+    """Nothing is known of it."""
+    confirmed(0.5, "first")
+    _, registry = confirmed(0.7, "second")
+    monkeypatch.setattr(registry, "version", lambda _: None)
+
+    _, registry = confirmed(0.5, "second", decay=0.1)
+
+    assert registry.champion().version == "3"
+    assert "replaced" not in registry.champion().tags
 
 
 def test_an_alias_that_somebody_gave_by_hand_is_left_alone(confirmed):
