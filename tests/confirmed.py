@@ -15,6 +15,7 @@ from tests.predicted import answers, predicted_trial
 def searched(paths, plan, skills):
     """Train every trial of a sweep, as skilled as its number says, and write its leaderboard; return it at rest."""
     write_json(paths.plan, plan.to_dict())
+    write_json(paths.data_report, {})
     study = TrialStudy(paths.study_uri, plan, None)
     _train(study, paths, lambda number, _: skills[number])
     trials, judge = read_trials(study, paths), Judge(plan, paths)
