@@ -29,7 +29,7 @@ UNSTABLE = "unstable"
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is to be confirmed: settled at the confirmation's start, but for the seeds, of which there may be more."""
+    """What is to be confirmed: settled at the confirmation's start, but for the most seeds, which may be another."""
 
     sweep_id: str
     top: int
@@ -191,9 +191,7 @@ def outcome(
     base, *candidates = (key_of(config) for config in _entrants(plan, searched, asked))
     entered = [(base, None), *zip(candidates, asked.candidates, strict=True)]
     rows = [
-        _row(by_key[key], found.get(key), plan, asked) | {"search_trial": number}
-        for key, number in entered
-        if key in by_key
+        _row(by_key[key], found.get(key), plan) | {"search_trial": number} for key, number in entered if key in by_key
     ]
     better = [row for row in rows if row["verdict"] == Outcome.BETTER]
     common = min((row["seeds"] for row in better), default=0)
@@ -224,7 +222,7 @@ def champion_row(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next((row for row in result["rows"] if number is not None and row["best_trial"] == number), None)
 
 
-def _row(group: Group, standing: Standing | None, plan: Plan, asked: Asked) -> dict[str, Any]:
+def _row(group: Group, standing: Standing | None, plan: Plan) -> dict[str, Any]:
     """Return a config's row: its mean over fresh seeds, and how it stands to the baseline."""
     whole, scores = group.completed, group.scores
     confirmation = standing.confirmation if standing else None
@@ -247,7 +245,6 @@ def _row(group: Group, standing: Standing | None, plan: Plan, asked: Asked) -> d
         "difference_high": _finite(high),
         "e_value": _finite(confirmation.e_value) if confirmation else None,
         "verdict": "baseline" if group.is_baseline else standing.verdict if standing else None,
-        "stopped_early": bool(standing and standing.settled and confirmation and confirmation.seeds < asked.seeds),
         "train_seconds": round(sum(entry["train_seconds"] for t in group.trials for entry in t.history), 2),
         "best_trial": best.number if best else None,
     }

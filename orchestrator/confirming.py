@@ -181,8 +181,8 @@ def settle(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
         wrong.append(f"{paths.asked}: is of another sweep; move {paths.confirmation.root} away")
     elif request.top != before.top:
         wrong.append(
-            f"--top {request.top}: this confirmation was begun with --top {before.top}, and its verdicts are corrected "
-            "for so many; --seeds may be another"
+            f"--top {request.top}: this confirmation was begun with --top {before.top}, and those candidates stay; "
+            "--seeds may be another"
         )
     refuse(wrong)
     asked = replace(before, seeds=request.seeds)

@@ -34,7 +34,7 @@ def header(plan: Plan, asked: Asked, at_once: int, machine: Machine) -> str:
 def _note(asked: Asked) -> str:
     """Return how large a lead so many seeds can settle, as far as the search tells."""
     if asked.known is None:
-        return "the search repeated no seed: one seed settles nothing, and what several settle shows as they come"
+        return "the search tells nothing of the seeds' noise: one seed settles nothing, several show what they settle"
     lead = settles(
         asked.seeds,
         asked.known,
@@ -127,7 +127,7 @@ def sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
     varied = varied_text(varies, flatten(row["config"]))
     who = f"Trial {row['search_trial']:04d}" + (f" ({varied})" if varied else "")
     if row["difference"] is None and row["verdict"] == UNSTABLE:
-        return f"{who} diverged on every fresh seed and is no candidate any more."
+        return f"{who} diverged on a fresh seed, has none to compare, and is no candidate any more."
     if row["difference"] is None:
         return f"{who} shares no completed fresh seed with the baseline: nothing is known of it."
     range_ = interval_text(row["difference_low"], row["difference_high"])
@@ -138,7 +138,8 @@ def sentence(varies: Sequence[str], row: Mapping[str, Any]) -> str:
         "undecided": "is not shown to differ from the baseline",
         UNSTABLE: "diverged on a fresh seed and is no candidate any more",
     }[row["verdict"]]
-    early = "; it was settled early, so this is too far from zero on average" if row.get("stopped_early") else ""
+    chosen = row["verdict"] in ("better", "worse")  # of those alone that are so far from zero
+    early = "; being settled, it is too far from zero on average" if chosen else ""
     return f"{who} {found}: {row['difference']:+.4f} over {over} ({range_}){early}."
 
 

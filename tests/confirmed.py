@@ -48,16 +48,28 @@ def confirmed(search, skills, *, failed=(), **changes):
     return found, request
 
 
+def train_next(found, skill_of):
+    """Train the next trial of a confirmation, as skilled as a function of its config says; return whether there was."""
+    return _train_next(found.study, found.paths, lambda _, config: skill_of(config))
+
+
 def _train(study, paths, skill_of):
-    while (proposal := study.next_proposal()) is not None:
-        number, config = proposal.number, proposal.config
-        skill = skill_of(number, config)
-        if skill is None:
-            write_verdict(paths.trial(number), {"state": "failed", "failure": "diverged", "error": "nan"})
-            study.end(number, "failed", failure="diverged")
-            continue
-        rng = np.random.default_rng((6, number))
-        told = predicted_trial(paths, number, config, answers(skill + rng.normal(0, 0.002), rng))
-        said = {"state": "completed", "history": told.history, "best": told.best, "trainable_params": 9}
-        write_verdict(paths.trial(number), said)
-        study.end(number, "completed", best=told.best["dev_score"])
+    while _train_next(study, paths, skill_of):
+        pass
+
+
+def _train_next(study, paths, skill_of):
+    if (proposal := study.next_proposal()) is None:
+        return False
+    number, config = proposal.number, proposal.config
+    skill = skill_of(number, config)
+    if skill is None:
+        write_verdict(paths.trial(number), {"state": "failed", "failure": "diverged", "error": "nan"})
+        study.end(number, "failed", failure="diverged")
+        return True
+    rng = np.random.default_rng((6, number))
+    told = predicted_trial(paths, number, config, answers(skill + rng.normal(0, 0.002), rng))
+    said = {"state": "completed", "history": told.history, "best": told.best, "trainable_params": 9}
+    write_verdict(paths.trial(number), said)
+    study.end(number, "completed", best=told.best["dev_score"])
+    return True

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from orchestrator.errors import SweepError
 from orchestrator.openings import read_lines
 from tests.faults.checker import lasting
 from tests.faults.confirm_lab import OPTIONS, confirm, confirm_lab, lasting_confirmation
@@ -74,21 +75,31 @@ def killed_at(at, hit, options, lab, twin, template):
         found["run"] = [f"the fault did not end it: {str(error).splitlines()[0]}"]
     lab.disarm()
     started = time.monotonic()
-    confirm(lab, *options)
-    seconds = time.monotonic() - started
-    if options == OPTIONS:
-        confirm(lab, *OPEN)
+    try:
+        confirm(lab, *options)
+        seconds = time.monotonic() - started
+        if options == OPTIONS:
+            confirm(lab, *OPEN)
+        found |= _differences(lab, twin)
+    except (AssertionError, OSError, ValueError, SweepError) as error:  # one place that fails costs no table
+        seconds, found["recovery"] = time.monotonic() - started, [f"failed: {str(error).splitlines()[0]}"]
+    if seconds > LONGEST_RECOVERY_S:
+        found["recovery"] = [f"{seconds:.0f} s"]
+    lab.kill_all()
+    after = "the confirmation" if options == OPEN else None
+    return {"at": at, "hit": hit, "after": after, "recovery": round(seconds, 1), "violations": found}
+
+
+def _differences(lab, twin):
+    """Return in what a lab differs from the undisturbed one."""
+    found = {}
     if lasting_confirmation(lab.out) != lasting_confirmation(twin.out):
         found["confirmation"] = ["differs from the undisturbed one"]
     if _board(lab) != _board(twin):
         found["leaderboard"] = ["differs from the undisturbed one"]
     if [line["event"] for line in read_lines(lab.out / "test-set-openings.jsonl")] != ["opened", "scored"]:
         found["test set"] = ["its record is not that of one opening"]
-    if seconds > LONGEST_RECOVERY_S:
-        found["recovery"] = [f"{seconds:.0f} s"]
-    lab.kill_all()
-    after = "the confirmation" if options == OPEN else None
-    return {"at": at, "hit": hit, "after": after, "recovery": round(seconds, 1), "violations": found}
+    return found
 
 
 def _board(lab):

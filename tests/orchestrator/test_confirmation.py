@@ -123,7 +123,9 @@ def test_before_it_begins_a_confirmation_says_how_large_a_lead_its_seeds_can_set
     assert leads[-1] > 2 * asked.example_error
     few = replace(asked, top=1, seeds=1, candidates=(1,), known=KnownNoise(variance=1e-4, degrees=1), example_error=0.0)
     assert note(few) == "note  so few seeds (--seeds 1) settle nothing, however large"
-    assert note(replace(asked, known=None)).startswith("note  the search repeated no seed: one seed settles nothing")
+    assert note(replace(asked, known=None)).startswith(
+        "note  the search tells nothing of the seeds' noise: one seed settles"
+    )
 
 
 def test_a_round_trains_the_baseline_and_every_open_candidate_on_one_seed(finished):
@@ -153,6 +155,8 @@ def test_a_better_candidate_is_champion_and_an_equal_one_is_not_shown_to_differ(
     assert (better["search_trial"], better["verdict"]) == (2, "better")
     assert better["seeds"] < 6
     assert (equal["verdict"], equal["seeds"], base["seeds"]) == ("undecided", 6, 6)
+    said = sentences(["weight_decay"], found)
+    assert ["too far from zero" in line for line in said[:2]] == [True, False]
     assert final.configs[found["champion"]]["weight_decay"] == 0.002
     assert (found["decided"], found["candidates"]) == (1, 2)
     assert found["spent"] == pytest.approx(len(trials) * 1.0 * final.cpus_per_trial)
@@ -230,7 +234,7 @@ def test_a_config_that_diverged_on_every_fresh_seed_is_unstable_too(finished, pa
 
     assert result["rows"][1]["verdict"] == "unstable"
     assert next_plan(begun, searched, asked, settled(found)) is None
-    assert "diverged on every fresh seed" in sentences(["weight_decay"], result)[0]
+    assert "diverged on a fresh seed, has none to compare" in sentences(["weight_decay"], result)[0]
 
 
 def test_who_was_settled_stays_so_whatever_later_seeds_of_others_say(finished, paths):

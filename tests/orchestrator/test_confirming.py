@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from model.files import write_json
-from orchestrator.confirming import ConfirmRequest, finished_sweep
+from orchestrator.confirming import ConfirmRequest, finished_sweep, settle
 from orchestrator.errors import RunningElsewhereError, SweepError
 from orchestrator.hold import hold
 from orchestrator.study import TrialStudy
+from tests import confirmed
 from tests.tiny import write_data
 
 
@@ -70,3 +71,39 @@ def test_data_that_changed_or_are_gone_are_told_with_where_to_name_them(sweep, t
     dev.write_text(dev.read_text().replace("the ", "a ", 3))
     with pytest.raises(SweepError, match=r"ids-sst-dev\.csv: changed since the sweep was planned"):
         opened(replace(request, data=str(moved)))
+
+
+@pytest.fixture
+def search(paths, tiny_plan, tiny_config):
+    """Return a finished sweep of a baseline and two others."""
+    configs = [replace(tiny_config, weight_decay=0.001 * number) for number in range(3)]
+    return confirmed.searched(paths, replace(tiny_plan(*configs), name="tiny"), [0.5, 0.6, 0.55])
+
+
+def test_fewer_seeds_may_be_asked_for_than_before_but_not_fewer_than_have_begun(search):
+    """A confirmation that takes too long is ended so, and no trial is thrown away."""
+    found, request = confirmed.asked(search, seeds=5)
+    for _ in range(4):  # a round is three trials: the second has begun
+        confirmed.train_next(found, lambda _: 0.5)
+
+    assert settle(replace(request, seeds=2), search)[0].seeds == 2
+    with pytest.raises(SweepError, match=r"--seeds 1: this confirmation has begun its seed 2; say 2 or more"):
+        settle(replace(request, seeds=1), search)
+
+
+def test_at_its_end_is_a_confirmation_of_which_no_trial_and_no_round_is_left(search):
+    """It has a result then, which more seeds take back until they are trained, and fewer give again."""
+    found, request = confirmed.confirmed(search, [0.5, 0.5, 0.5], seeds=2)
+    before = found.result()
+
+    assert confirmed.asked(search, seeds=3)[0].result() is None
+    assert confirmed.asked(search, seeds=2)[0].result() == before
+    assert request.seeds == 2
+
+
+def test_another_number_of_candidates_is_refused(search):
+    """Those that were begun with are settled."""
+    _, request = confirmed.asked(search)
+
+    with pytest.raises(SweepError, match=r"--top 1: this confirmation was begun with --top 2, .* candidates stay"):
+        settle(replace(request, top=1), search)
