@@ -56,6 +56,11 @@ class Checkpoint:
         return self.folder / MODEL
 
     @property
+    def sha256(self) -> str:
+        """Return the hash of its weights. Raises ValueError where they were released."""
+        return str(self.manifest["files"][self.weights.name]["sha256"])
+
+    @property
     def config(self) -> TrialConfig:
         """Return the config that was trained."""
         return config_from_dict(self.manifest["config"])

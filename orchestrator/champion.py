@@ -40,8 +40,8 @@ def crown(
 ) -> Crowning:
     """Give the alias to the confirmation's champion, unless one of an earlier sweep is as good.
 
-    Whoever was better than that one when it was crowned stays so, whatever later seeds say; another config of the
-    same confirmation answers to the earlier champion once more.
+    Whoever was better than that one when it was crowned stays so, whatever later seeds say, and so is whoever is
+    better than it: a config of the same confirmation that is neither answers to the earlier champion once more.
     """
     row = champion_row(result)
     if row is None:
@@ -56,14 +56,17 @@ def crown(
     earlier = present
     if present is not None and is_own:
         earlier = projection.models.version(present.tags["replaced"]) if "replaced" in present.tags else None
-    if present is not None and earlier is not None and not (is_own and present.tags.get("config") == claim.config):
+    if present is not None and earlier is not None and not (is_own and claim.is_settled_beside(present.tags)):
         beside = f"version {earlier.version}{', which it replaced' if is_own else ''}"
         why = claim.fails(f"{plan.name}/{earlier.version}", beside, earlier.tags, projection.uri)
         if why is not None:
             other = ", another config of this confirmation" if is_own else ""
             return Crowning(f"{name} stays version {present.version}{other}: {why}", crowned=False)
     replaced = {"replaced": str(earlier.version)} if earlier is not None else {}
-    version = projection.models.crown(projection.runs[number], claim.tags(number) | replaced)
+    try:
+        version = projection.models.crown(projection.runs[number], claim.tags(number) | replaced)
+    except SweepError as error:  # its weights were released while another had the alias
+        return Crowning(str(error), crowned=False)
     who = "the baseline, for nothing was shown to be better" if row["is_baseline"] else "better than the baseline"
     return Crowning(f"{name} is version {version}, trial {number:04d} of the confirmation: {who}.", crowned=True)
 
@@ -103,6 +106,14 @@ class _Claim:
             "scores": json.dumps(self.row["scores"]),
             "verdict": str(self.row["verdict"]),
         }
+
+    def is_settled_beside(self, present: Mapping[str, str]) -> bool:
+        """Return whether a champion of the same confirmation, with these tags, is this config or one it is better than.
+
+        That one was settled as better than the earlier champion when it was crowned.
+        """
+        is_better = self.row["verdict"] == Outcome.BETTER and present.get("verdict") == "baseline"
+        return is_better or present.get("config") == self.config
 
     def fails(self, earlier: str, called: str, tags: Mapping[str, str], uri: str) -> str | None:
         """Return why an earlier champion, NAME/VERSION with these tags, does not give way to it; None where it does."""

@@ -184,8 +184,8 @@ def outcome(
 ) -> dict[str, Any]:
     """Return the confirmation's result as plain values: a row for the baseline and each candidate, and who is champion.
 
-    The champion is the best of the candidates that are better than the baseline, on the seeds that all of these had;
-    where there is none it is the baseline.
+    The champion is the best of the candidates that are better than the baseline, by the seeds that all of these
+    completed; where there is none it is the baseline.
     """
     by_key = {group.key: group for group in groups(plan, trials)}
     base, *candidates = (key_of(config) for config in _entrants(plan, searched, asked))
@@ -194,9 +194,8 @@ def outcome(
         _row(by_key[key], found.get(key), plan) | {"search_trial": number} for key, number in entered if key in by_key
     ]
     better = [row for row in rows if row["verdict"] == Outcome.BETTER]
-    common = min((row["seeds"] for row in better), default=0)
     base_row = next((row for row in rows if row["is_baseline"] and row["seeds"]), None)
-    chosen = max(better, key=lambda row: mean(row["scores"][:common])) if better else base_row
+    chosen = _best_of(better) if better else base_row
     decided = len(settled(found))
     seconds = sum(row["train_seconds"] for row in rows)
     unit = "GPU seconds" if plan.gpus_per_trial else "core seconds"
@@ -214,6 +213,22 @@ def outcome(
         "champion": chosen["best_trial"] if chosen else None,
         "crowned": None,  # whether MLflow's alias names it: True, False, or None until MLflow was asked
     }
+
+
+def _best_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row with the best mean over the seeds that all have; where they share none, over each row's own."""
+    by_seed = [dict(zip(row["completed_seeds"], row["scores"], strict=True)) for row in rows]
+    shared = set.intersection(*map(set, by_seed))
+    means = [mean(score for seed, score in of_row.items() if not shared or seed in shared) for of_row in by_seed]
+    return rows[means.index(max(means))]
+
+
+def alias_said(result: Mapping[str, Any]) -> str | None:
+    """Return what is to be said of the alias where MLflow's does not name this champion; None where it does."""
+    if result.get("crowned") is True:
+        return None
+    named = "stays with another model" if result.get("crowned") is False else "is not given yet"
+    return f"the alias champion {named}"
 
 
 def champion_row(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -235,6 +250,7 @@ def _row(group: Group, standing: Standing | None, plan: Plan) -> dict[str, Any]:
         "trials": [trial.number for trial in group.trials],
         "failed": [trial.number for trial in group.trials if trial.state == "failed"],
         "seeds": len(whole),
+        "completed_seeds": [int(trial.config["seed"]) for trial in whole],
         "scores": scores,
         "mean": mean(scores) if scores else None,
         "sd": stdev(scores) if len(scores) > 1 else None,

@@ -131,7 +131,7 @@ def finished_sweep(request: ConfirmRequest) -> Iterator[IdleSweep]:
 
 
 def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signals: Signals) -> int:
-    asked, plan = settle(request, search)
+    asked, plan = asked_and_planned(request, search)
     if request.address is not None:
         ray_environment.prepare(request.out, request.address)
     machine = find_machine(request.address)
@@ -164,7 +164,7 @@ def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signa
         return _finish(request, found, projection, console)
 
 
-def settle(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
+def asked_and_planned(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
     """Return what is asked and the plan so far: those of the confirmation that was begun, or new ones.
 
     Changes nothing. Raises SweepError where one was begun that is of something else.
@@ -175,23 +175,19 @@ def settle(request: ConfirmRequest, search: IdleSweep) -> tuple[Asked, Plan]:
         board = leaderboard(search.plan, paths, trials)  # of the study: the file may be of an earlier day
         now = confirmation.ask(search.plan, board, trials, Judge(search.plan, paths), request.top, request.seeds)
         return now, confirmation.first_plan(search.plan, trials, now)
-    before = Asked.read(paths.asked)
-    wrong = []
-    if before.sweep_id != search.plan.sweep_id:
-        wrong.append(f"{paths.asked}: is of another sweep; move {paths.confirmation.root} away")
-    elif request.top != before.top:
-        wrong.append(
+    before = _asked_before(search)
+    if request.top != before.top:
+        raise SweepError(
             f"--top {request.top}: this confirmation was begun with --top {before.top}, and those candidates stay; "
             "--seeds may be another"
         )
-    refuse(wrong)
     asked = replace(before, seeds=request.seeds)
     if not paths.confirmation.plan.exists():
         return asked, confirmation.first_plan(search.plan, trials, asked)
     plan = read_plan(paths.confirmation.plan)
-    begun = 1 + max(int(config["seed"]) for config in plan.configs) - asked.first_seed
-    if request.seeds < begun:
-        refuse([f"--seeds {request.seeds}: this confirmation has begun its seed {begun}; say {begun} or more"])
+    seed = 1 + max(int(config["seed"]) for config in plan.configs) - asked.first_seed
+    if request.seeds < seed:
+        refuse([f"--seeds {request.seeds}: this confirmation has begun its seed {seed}; say {seed} or more"])
     return asked, replace(plan, seeds=request.seeds, data=search.plan.data, encoder=search.plan.encoder)
 
 
@@ -273,7 +269,19 @@ def release_confirmed(search: IdleSweep, tracking_uri: str | None, keep: int) ->
 
 
 def begun(search: IdleSweep) -> Confirmation | None:
-    """Return the confirmation of a sweep, None where none was begun. Raises SweepError where it cannot be read."""
+    """Return the confirmation of a sweep, None where none was begun.
+
+    Raises SweepError where it cannot be read, or is of another sweep.
+    """
     if not (search.paths.asked.exists() and search.paths.confirmation.plan.exists()):
         return None
-    return Confirmation(search, Asked.read(search.paths.asked), read_plan(search.paths.confirmation.plan))
+    return Confirmation(search, _asked_before(search), read_plan(search.paths.confirmation.plan))
+
+
+def _asked_before(search: IdleSweep) -> Asked:
+    """Return what the sweep's confirmation was begun with. Raises SweepError."""
+    paths = search.paths
+    asked = Asked.read(paths.asked)
+    if asked.sweep_id != search.plan.sweep_id:
+        raise SweepError(f"{paths.asked}: is of another sweep; move {paths.confirmation.root} away")
+    return asked

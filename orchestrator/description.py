@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.confirmation import champion_row
+from orchestrator.confirmation import alias_said, champion_row
 from orchestrator.mlflow_client import BEST_DEV, CHAMPION
 from orchestrator.show import named, verdict
 from orchestrator.show_confirmation import sentence
@@ -27,15 +27,15 @@ def description(
     else:
         row = next((row for row in board["rows"] if row["trial"] == champion["search_trial"]), None)
         who = f"{named(board, row)} is" if row else "Nothing was shown to be better: the baseline is"
-        kept = found.get("crowned") is False
-        who += f" {'ahead' if kept else 'champion'}, {champion['mean']:.4f} over {champion['seeds']} fresh seeds"
-        who += "; the alias champion stays with another model." if kept else "."
+        elsewhere = alias_said(found)
+        who += f" {'ahead' if elsewhere else 'champion'}, {champion['mean']:.4f} over {champion['seeds']} fresh seeds"
+        who += f"; {elsewhere}." if elsewhere else "."
         best = next((row for row in found["rows"] if not row["is_baseline"]), champion)
         by, more = sentence(board["varies"], champion if row else best), said
     if not ended:
         over = sum(trial["state"] != "running" for trial in board["trials"])
         who = f"So far ({over} trials have ended): {who}"
-    alias = CHAMPION if champion and found.get("crowned") is True else BEST_DEV
+    alias = CHAMPION if champion and alias_said(found) is None else BEST_DEV
     model = f"models:/{board['sweep']}@{alias}"
     where = f"Checkpoint `{model}` · [leaderboard]({link}) · report.html under Artifacts"
     plain = [f"[The same runs without the saved view]({fallback}), should MLflow not know it."] if fallback else []

@@ -31,7 +31,7 @@ from model.table_file import DataError
 from model.tasks import Task, overall_score
 from model.training import tokenized
 from orchestrator import errors, show_confirmation
-from orchestrator.confirmation import Asked
+from orchestrator.confirmation import Asked, champion_row
 from orchestrator.confirming import ConfirmRequest, begun, finished_sweep
 from orchestrator.console import console as console_for
 from orchestrator.console import say
@@ -50,15 +50,15 @@ def open_test_set(request: ConfirmRequest) -> int:
     """Score winner and baseline on the sealed test set; return the exit code. Raises SweepError."""
     console = console_for(stderr=request.as_json, quiet=request.quiet)
     with private_files(), finished_sweep(request) as search:
-        contestants = _contestants(search, _confirmed(search))
+        entered = contestants(search, _confirmed(search))
         tests = _test_sets(search.plan)
         record = search.paths.openings
         found = result_of(record, search.plan.sweep_id)
-        models = {each.who: list(each.checkpoints) for each in contestants}
+        models = {each.who: [checkpoint.sha256 for checkpoint in each.checkpoints.values()] for each in entered}
         if found is None or found["models"] != models:
             console.print(f"opening the test set: {sum(map(len, models.values()))} models are scored, on the record")
             opening = _on_record(search, tests)
-            scored = _of_opening(tests) | {"models": models} | _scored(search, contestants, tests)
+            scored = _of_opening(tests) | {"models": models} | _scored(search, entered, tests)
             write_line(record, {"event": SCORED, "id": opening["id"], "found": scored})
             found = result_of(record, search.plan.sweep_id)
             assert found is not None
@@ -83,9 +83,10 @@ def _confirmed(search: IdleSweep) -> Mapping[str, Any]:
             f"sweep {name!r} has no confirmation, and the test set is opened for its winner; first: "
             f"python -m orchestrator.confirm {name} --top 2 --seeds 5"
         )
-    asked, found = Asked.read(search.paths.asked), begun(search)
+    found = begun(search)
     result = found.result() if found else None
     if result is None or not _is_written(search.paths.confirmed, result):
+        asked = Asked.read(search.paths.asked)
         raise SweepError(
             f"sweep {name!r}: its confirmation is not finished; first: python -m orchestrator.confirm {name} "
             f"--top {asked.top} --seeds {asked.seeds}"
@@ -96,12 +97,19 @@ def _confirmed(search: IdleSweep) -> Mapping[str, Any]:
 
 
 def _is_written(file: Path, result: Mapping[str, Any]) -> bool:
-    """Return whether a confirmation's file says this result: who has the alias is no part of it."""
+    """Return whether a confirmation's file says what decides in this result.
+
+    The last digits of what is computed from it may be another machine's.
+    """
+
+    def decides(found: Mapping[str, Any]) -> list[Any]:
+        rows = [[row["trials"], row["failed"], row["scores"], row["verdict"]] for row in found["rows"]]
+        return [found["seeds"], found["champion"], rows]
+
     try:
-        written = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return decides(json.loads(file.read_text(encoding="utf-8"))) == decides(result)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
-    return bool(written | {"crowned": None} == json.loads(json.dumps(result)) | {"crowned": None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,18 +123,20 @@ class Contestant:
     """Of its trials on fresh seeds."""
 
 
-def _contestants(search: IdleSweep, result: Mapping[str, Any]) -> list[Contestant]:
-    """Return winner and baseline; of a confirmation without a winner, the best candidate leads. Raises SweepError.
+def contestants(search: IdleSweep, result: Mapping[str, Any]) -> list[Contestant]:
+    """Return winner and baseline; of a confirmation without a winner the best that is undecided stands in for it.
 
-    All is checked here: nothing goes on the record that cannot be scored.
+    Raises SweepError. All is checked here: nothing goes on the record that cannot be scored.
     """
-    whole = [row for row in result["rows"] if row["mean"] is not None]
-    base = [row for row in whole if row["is_baseline"]]
-    others = [row for row in whole if not row["is_baseline"]]
-    others.sort(key=lambda row: (row["verdict"] != Outcome.BETTER, -row["mean"]))
+    base = [row for row in result["rows"] if row["is_baseline"] and row["mean"] is not None]
+    champion = champion_row(result)
+    if champion is not None and not champion["is_baseline"]:
+        first = [("winner", champion)]
+    else:
+        open_ = [row for row in result["rows"] if row["verdict"] == Outcome.UNDECIDED]
+        first = [(LEADER, max(open_, key=lambda row: float(row["mean"])))] if open_ else []
     found = []
-    for row in [*others[:1], *base]:
-        who = "baseline" if row["is_baseline"] else "winner" if row["verdict"] == Outcome.BETTER else LEADER
+    for who, row in [*first, *(("baseline", row) for row in base)]:
         numbers = [number for number in row["trials"] if number not in row["failed"]]
         try:
             checkpoints = {number: _checkpoint(search.paths.confirmation.trial(number)) for number in numbers}
@@ -142,7 +152,7 @@ def _checkpoint(folder: TrialPaths) -> Checkpoint:
     if verdict is None:
         raise DamagedFileError(f"{folder.verdict}: says nothing of how the trial ended")
     checkpoint = open_checkpoint(folder.root / verdict["best"]["checkpoint"])
-    _ = checkpoint.weights
+    _ = checkpoint.weights  # are they there?
     return checkpoint
 
 
@@ -164,8 +174,8 @@ def _test_sets(plan: Plan) -> dict[str, Split]:
 def _on_record(search: IdleSweep, tests: Mapping[str, Split]) -> dict[str, Any]:
     """Write this opening down, and return it; one of this sweep that was never scored is gone on with."""
     record, parts = search.paths.openings, {name: split.content_hash() for name, split in tests.items()}
-    if (begun := unscored(read_lines(record), search.plan.sweep_id)) is not None:
-        return begun
+    if (unfinished := unscored(read_lines(record), search.plan.sweep_id)) is not None:
+        return unfinished
     opening = {
         "event": OPENED,
         "id": uuid.uuid4().hex,

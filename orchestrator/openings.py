@@ -108,7 +108,10 @@ def result_of(record: Path, sweep_id: str) -> dict[str, Any] | None:
     """
     lines = read_lines(record)
     opened = {line["id"]: line for line in lines if line["event"] == OPENED}
-    own = [line for line in lines if line["event"] == SCORED and opened[line["id"]]["sweep_id"] == sweep_id]
+    scored = [line for line in lines if line["event"] == SCORED]
+    if lost := [line["id"] for line in scored if line["id"] not in opened]:
+        raise SweepError(f"{record}: of opening {lost[0]} there are scores alone; put the record back as it was")
+    own = [line for line in scored if opened[line["id"]]["sweep_id"] == sweep_id]
     if not own:
         return None
     *earlier, last = own
@@ -116,5 +119,5 @@ def result_of(record: Path, sweep_id: str) -> dict[str, Any] | None:
     times = max(sum(part in other["parts"].values() for other in opened.values()) for part in opening["parts"].values())
     head = {"id": last["id"], "opened": opening["opened"], "test_set": opening["test_set"], "openings": times}
     told = [{"opened": opened[line["id"]]["opened"], "rows": line["found"]["rows"]} for line in earlier]
-    scored: dict[str, Any] = last["found"]
-    return head | {"earlier": told} | scored
+    found: dict[str, Any] = last["found"]
+    return head | {"earlier": told} | found

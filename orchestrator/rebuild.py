@@ -28,12 +28,17 @@ def rebuild(
 def _rebuild(name: str, out: Path, tracking_uri: str | None) -> None:
     from orchestrator import show
     from orchestrator.confirming import published_again
+    from orchestrator.errors import SweepError
     from orchestrator.idle import idle_sweep
     from orchestrator.publishing import publish
 
     advice = "rebuild it when that one ends: a running sweep keeps MLflow up to date itself"
+    confirmed, trouble = 0, None
     with idle_sweep(name, out, tracking_uri, advice) as sweep:
-        confirmed = published_again(sweep, tracking_uri)  # first: the leaderboard says who has the alias
+        try:
+            confirmed = published_again(sweep, tracking_uri)  # first: the leaderboard says who has the alias
+        except SweepError as error:
+            trouble = error
         published = publish(sweep, tracking_uri)
     also = f", and {confirmed} of its confirmation" if confirmed else ""
     print(f"{len(published.board['trials'])} trials of {name} are in MLflow{also}")
@@ -42,6 +47,8 @@ def _rebuild(name: str, out: Path, tracking_uri: str | None) -> None:
     print(show.place(sweep.paths, published.projection.link, tracking_uri))
     if tracking_uri is not None:
         print("that is its store from now on: name it to other commands too")
+    if trouble is not None:
+        raise SweepError(f"its confirmation is not in MLflow: {trouble}") from trouble
 
 
 if __name__ == "__main__":

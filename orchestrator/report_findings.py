@@ -8,7 +8,7 @@ from evidence.confirm import Outcome
 from evidence.importance import Finding
 from evidence.sharing import Outcome as Sharing
 from orchestrator import show_confirmation
-from orchestrator.confirmation import champion_row
+from orchestrator.confirmation import alias_said, champion_row
 from orchestrator.findings import BARS, Bar, Row, confirmed, effects, shared
 from orchestrator.finished import Finished, number
 from orchestrator.pictures import NAMED, NO_VERDICT
@@ -76,11 +76,9 @@ def champion(sweep: Finished) -> list[str]:
     """Say whom the confirmation chose, in a sentence; nothing where there is none."""
     result = sweep.board.get("confirmation")
     row = champion_row(result) if result else None
-    if row is None:
+    if result is None or row is None:
         return []
-    kept = (
-        [] if result is None or result.get("crowned") is not False else ["The alias champion stays with another model."]
-    )
+    kept = [f"{said[0].upper()}{said[1:]}."] if (said := alias_said(result)) else []
     if row["is_baseline"]:
         return ["On fresh seeds the baseline is champion: nothing was shown to be better.", *kept]
     who = f"trial {row['search_trial']:04d}"

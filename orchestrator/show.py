@@ -18,6 +18,7 @@ from model.sizes import parameter_counts
 from model.table_file import DataError
 from model.tasks import majority_scores, overall_score
 from orchestrator import show_confirmation
+from orchestrator.confirmation import alias_said, champion_row
 from orchestrator.disk import BYTES_A_PARAMETER, checkpoint_bytes
 from orchestrator.estimate import prefix_cache_sizes
 from orchestrator.leaderboard import OTHER_TASKS
@@ -154,8 +155,9 @@ def final(
             f"models:/{plan.name}@best-dev)",
             soft_wrap=True,
         )
-    if (board.get("confirmation") or {}).get("crowned") is True:
-        number = board["confirmation"]["champion"]
+    found = board.get("confirmation")
+    if found and champion_row(found) and alias_said(found) is None:
+        number = found["champion"]
         console.print(
             f"champion     models:/{plan.name}@champion  (trial {number:04d} of the confirmation)", soft_wrap=True
         )

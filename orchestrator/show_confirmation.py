@@ -34,7 +34,7 @@ def header(plan: Plan, asked: Asked, at_once: int, machine: Machine) -> str:
 def _note(asked: Asked) -> str:
     """Return how large a lead so many seeds can settle, as far as the search tells."""
     if asked.known is None:
-        return "the search tells nothing of the seeds' noise: one seed settles nothing, several show what they settle"
+        return "the search tells nothing of the seeds' noise: how large a lead these can settle shows after the second"
     lead = settles(
         asked.seeds,
         asked.known,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from model.files import write_json
-from orchestrator.confirming import Confirmation, ConfirmRequest, settle
+from orchestrator.confirming import Confirmation, ConfirmRequest, asked_and_planned
 from orchestrator.idle import IdleSweep
 from orchestrator.judgement import Judge
 from orchestrator.leaderboard import groups, leaderboard, read_trials, write_leaderboard
@@ -26,7 +26,7 @@ def searched(paths, plan, skills):
 def asked(search, **changes):
     """Ask for a confirmation as the command does, and write down what is asked; return it and its request."""
     request = ConfirmRequest(**{"name": search.paths.name, "out": search.paths.out, "top": 2, "seeds": 3, **changes})
-    now, plan = settle(request, search)
+    now, plan = asked_and_planned(request, search)
     there = search.paths.confirmation
     now.write(there.asked)
     write_json(there.plan, plan.to_dict())

@@ -85,7 +85,7 @@ def write_confirmation(paths, trials, verdicts, *, champion=None):
     result = {
         "top": len(rows) - 1, "seeds": 3, "candidates": len(rows) - 1, "searched": 6, "unit": "core seconds",
         "decided": sum(row["verdict"] in ("better", "worse") for row in rows), "spent": 90.0, "spent_a_decision": 45.0,
-        "rows": rows, "champion": champion,
+        "rows": rows, "champion": champion, "crowned": True,
     }  # fmt: skip
     paths.confirmed.parent.mkdir(parents=True, exist_ok=True)
     write_json(paths.confirmed, result)
@@ -108,7 +108,8 @@ def _confirmed(place, record, verdict):
     apart = None if is_baseline or verdict is None else 0.01 * place
     return {
         "config": record.config, "is_baseline": is_baseline, "search_trial": None if is_baseline else record.number,
-        "trials": [place * 3 + n for n in range(3)], "failed": [], "seeds": 3, "scores": [0.6, 0.61, 0.62],
+        "trials": [place * 3 + n for n in range(3)], "failed": [], "seeds": 3, "completed_seeds": [1, 2, 3],
+        "scores": [0.6, 0.61, 0.62],
         "mean": 0.61, "sd": 0.01, "paired_seeds": 3, "difference": apart,
         "difference_low": None if apart is None else apart - 0.005,
         "difference_high": None if apart is None else apart + 0.005,

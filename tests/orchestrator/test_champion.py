@@ -9,6 +9,7 @@ import pytest
 
 from model.tasks import TASKS
 from orchestrator.champion import crown, dev_data
+from orchestrator.errors import SweepError
 from tests.predicted import answers, predicted_trial
 
 _TASKS = [TASKS[name].to_dict() for name in ("sentiment", "paraphrase", "similarity")]
@@ -155,6 +156,31 @@ def test_who_was_better_than_the_earlier_champion_stays_so_with_more_seeds(confi
     assert registry.champion().tags["sweep_id"] == "second"
     assert registry.champion().version == "3"
     assert registry.champion().tags["replaced"] == "1"
+
+
+def test_whoever_is_better_than_the_baseline_that_was_crowned_takes_its_place(confirmed):
+    """With more seeds: that one was better than the earlier champion, so this one is."""
+    confirmed(0.5, "first")
+    confirmed(0.7, "second", is_baseline=True)
+
+    said, registry = confirmed(0.55, "second", decay=0.1)
+
+    assert "is version 3" in said
+    assert registry.champion().tags["replaced"] == "1"
+
+
+def test_a_model_whose_weights_were_released_is_not_crowned_and_it_is_said_why(confirmed, monkeypatch):
+    """The rest of the confirmation is published all the same."""
+    _, registry = confirmed(0.5, "first")
+
+    def released(*_):
+        raise SweepError("its weights were released")
+
+    monkeypatch.setattr(registry, "crown", released)
+    said, _ = confirmed(0.7, "second")
+
+    assert said == "its weights were released"
+    assert registry.champion().version == "1"
 
 
 def test_an_earlier_champion_that_somebody_deleted_is_answered_to_no_more(confirmed, monkeypatch):

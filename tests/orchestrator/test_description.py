@@ -63,7 +63,7 @@ def test_once_confirmed_the_champion_comes_first(board, verdict):
     base = {"search_trial": None, "is_baseline": True, "mean": 0.698, "seeds": 3, "best_trial": 4, "failed": []}
     board["confirmation"] = {
         "rows": [base, candidate], "champion": 5 if verdict == "better" else 4, "decided": 1, "candidates": 1,
-        "spent": 9.0, "spent_a_decision": 9.0, "unit": "GPU seconds",
+        "spent": 9.0, "spent_a_decision": 9.0, "unit": "GPU seconds", "crowned": True,
     }  # fmt: skip
 
     who, by, where = lines(description(board, 0.45, LINK, ended=True))
@@ -73,13 +73,12 @@ def test_once_confirmed_the_champion_comes_first(board, verdict):
         champion = "Nothing was shown to be better: the baseline is champion, 0.6980 over 3 fresh seeds."
     assert who == f"**{champion}**"
     assert by.startswith("Trial 0001 (weight_decay 0.001) is ")
-    assert "`models:/exp9@best-dev`" in where  # until MLflow has said that the alias names it
-    board["confirmation"]["crowned"] = True
-    assert "`models:/exp9@champion`" in lines(description(board, 0.45, LINK, ended=True))[2]
-    board["confirmation"]["crowned"] = False
-    who, _, where = lines(description(board, 0.45, LINK, ended=True))
-    assert who.endswith("fresh seeds; the alias champion stays with another model.**")
-    assert "`models:/exp9@best-dev`" in where
+    assert "`models:/exp9@champion`" in where
+    for crowned, said in ((False, "stays with another model"), (None, "is not given yet")):
+        board["confirmation"]["crowned"] = crowned
+        who, _, where = lines(description(board, 0.45, LINK, ended=True))
+        assert who == f"**{champion[:-1].replace('is champion', 'is ahead')}; the alias champion {said}.**"
+        assert "`models:/exp9@best-dev`" in where
 
 
 def test_where_nothing_completed_that_is_what_it_says(board):

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from model.files import write_json
+from orchestrator.confirmation import champion_row
 from orchestrator.confirming import ConfirmRequest
 from orchestrator.errors import SweepError
-from orchestrator.opening import open_test_set
+from orchestrator.opening import contestants, open_test_set
 from tests import confirmed
 from tests.tiny import write_data
 
@@ -50,7 +51,8 @@ def test_more_seeds_that_were_asked_for_come_first(search):
 def test_what_was_found_is_written_down_first(search):
     """A leaderboard that says another winner than the test set is scored for would be no record."""
     found, request = confirmed.confirmed(search, [0.5, 0.5, 0.5], seeds=2)
-    found.paths.confirmed.write_text(found.paths.confirmed.read_text().replace('"seeds": 2', '"seeds": 1', 1))
+    written = json.loads(found.paths.confirmed.read_text())
+    write_json(found.paths.confirmed, written | {"champion": 5})
 
     assert "not finished" in refused(search, request)
     found.paths.confirmed.unlink()
@@ -89,3 +91,28 @@ def test_a_test_set_that_changed_is_not_opened(search, tmp_path):
     file.write_text(file.read_text().replace("bad", "good"))
 
     assert "sts-test.csv: changed since the sweep was planned" in refused(search, request)
+
+
+def scored_as(found):
+    """Return who would be scored: in what role, as which trial of the search."""
+    return [(each.who, each.row["search_trial"]) for each in contestants(found.search, found.result())]
+
+
+def test_the_winner_on_the_test_set_is_the_champion(search):
+    """And no other that is better than the baseline too."""
+    found, _ = confirmed.confirmed(search, [0.5, 0.7, 0.69], seeds=6)
+    result = found.result()
+    assert [row["verdict"] for row in result["rows"]] == ["baseline", "better", "better"]
+
+    champion = champion_row(result)
+
+    assert scored_as(found) == [("winner", champion["search_trial"]), ("baseline", None)]
+
+
+def test_without_a_winner_the_best_that_is_still_in_question_stands_beside_the_baseline(search):
+    """Not one that diverged, be its other seeds ever so good; where none is in question the baseline is alone."""
+    found, _ = confirmed.confirmed(search, [0.5, 0.9, 0.5], seeds=2, failed=[1])
+    rows = {row["search_trial"]: row["verdict"] for row in found.result()["rows"]}
+    assert rows[1] == "unstable"
+
+    assert scored_as(found) == [("leader", 2), ("baseline", None)]

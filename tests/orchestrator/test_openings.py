@@ -108,6 +108,14 @@ def test_a_record_that_was_changed_is_refused(record, change):
         read_lines(record)
 
 
+def test_scores_without_their_opening_are_refused(record):
+    """The line before them was changed into one that looks cut off."""
+    write_line(record, {"event": SCORED, "id": "1", "found": FOUND})
+
+    with pytest.raises(SweepError, match="of opening 1 there are scores alone"):
+        result_of(record, "a")
+
+
 def test_two_that_write_at_once_leave_a_record_that_is_whole(record):
     """Each line says the hash of what stands before it, be it another sweep's."""
     with ThreadPoolExecutor(8) as pool:

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.confirming import published_again
+from orchestrator.errors import SweepError
 from orchestrator.mlflow_client import CHAMPION, connect
 from orchestrator.paths import tracking_uri
-from orchestrator.publishing import publish
+from orchestrator.rebuild import _rebuild
 from tests import confirmed
 
 pytestmark = pytest.mark.slow
@@ -28,8 +28,7 @@ def client(search):
 
 def rebuilt(search):
     """Do what the command does; return the confirmation's file and the sweep's description in MLflow."""
-    published_again(search, None)
-    publish(search, None)
+    _rebuild("tiny", search.paths.out, None)
     experiment = client(search).get_experiment_by_name("tiny")
     return json.loads(search.paths.confirmed.read_text()), experiment.tags["mlflow.note.content"]
 
@@ -61,3 +60,15 @@ def test_in_the_middle_of_a_confirmation_nobody_is_crowned_and_what_was_written_
     experiment = client(search).get_experiment_by_name("tiny").experiment_id
     runs = client(search).search_runs([experiment], "tags.stage = 'confirm'", max_results=100)
     assert {int(run.data.tags["trial"]) for run in runs if "trial" in run.data.tags} == set(range(len(found.trials())))
+
+
+def test_a_confirmation_that_cannot_be_read_takes_nothing_of_the_search_along(search):
+    """It is in MLflow, and what is wrong is told."""
+    confirmed.confirmed(search, [0.5, 0.5, 0.5], seeds=2)
+    search.paths.asked.write_text(search.paths.asked.read_text().replace(search.plan.sweep_id, "another's"))
+
+    with pytest.raises(SweepError, match=r"its confirmation is not in MLflow: .*asked\.json: is of another sweep"):
+        rebuilt(search)
+
+    experiment = client(search).get_experiment_by_name("tiny").experiment_id
+    assert len(client(search).search_runs([experiment], "tags.stage = 'search'")) >= len(search.plan.configs)
