@@ -127,9 +127,10 @@ def compare(
 def own_intervals(configs: Configs, alpha: float = ALPHA) -> tuple[Array, Array]:
     """Return low and high of each config's own true score, every one taken alone; of T configs [T] each.
 
-    It is that of the models which the config leaves, over all seeds and examples: of each seed's best epoch, as it was
-    chosen. How much of a best epoch's score is luck with the dev examples, no other epoch's predictions are kept to
-    tell; docs/honesty.md has how often the intervals hold with it.
+    Where seeds repeat it is that of the models which the config leaves, over all seeds: of each one's best epoch, as it
+    was chosen. Where none does it is that of the very models, and other seeds' may lie outside. How much of a best
+    epoch's score is luck with the dev examples, no other epoch's predictions are kept to tell; docs/honesty.md has how
+    often the intervals hold with it.
     """
     by_examples_T = np.maximum(np.diag(configs.examples_TT), 0.0) + configs.resolution**2
     by_seeds_T = (configs.seed_variance or 0.0) / configs.seeds_T
