@@ -19,15 +19,12 @@ from orchestrator.study_table import OWN_BEST, StudyTable, study_table
 
 def _scores(report: Report) -> Section | None:
     unranked = len(report.sweep.rows) - len(report.points)
-    of = (
-        "its models on new examples, whatever the seed"
-        if report.sweep.plan.seeds > 1
-        else "this very model on new examples"
-    )
+    of = "its models, whatever the seed," if report.sweep.plan.seeds > 1 else "this very model"
     return Section(
         title="Scores by rank",
-        says=f"Each config's best dev score with its 95 % interval for {of}; the first in rank was chosen and is lucky more "
-        "often. Colour and symbol say how it stands to the baseline (diamond, dotted line), all comparisons together."
+        says=f"Each config's best dev score with its 95 % interval for {of} on new examples; the best was "
+        "chosen and is lucky more often. Colour and symbol say how it stands to the baseline "
+        "(diamond, dotted line), all comparisons together."
         + (f" {unranked} without a rank {'are' if unranked > 1 else 'is'} in the table alone." if unranked else ""),
         figure=scores(report.points),
     )
