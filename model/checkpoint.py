@@ -56,9 +56,9 @@ class Checkpoint:
         return self.folder / MODEL
 
     @property
-    def sha256(self) -> str:
-        """Return the hash of its weights. Raises ValueError where they were released."""
-        return str(self.manifest["files"][self.weights.name]["sha256"])
+    def predictions_sha256(self) -> str:
+        """Return the hash of its dev predictions, which tell models apart when their weights were released too."""
+        return str(self.manifest["files"][PREDICTIONS]["sha256"])
 
     @property
     def config(self) -> TrialConfig:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.named import require_sweep
 from orchestrator.options import Debug, TrackingUri, one_line_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -26,6 +27,7 @@ def clean(
 ) -> None:
     """Remove the weights of all trials of a sweep but the best and the registered ones."""
     with one_line_errors(debug=debug):
+        require_sweep(name, out.resolve())
         _clean(name, keep, out.resolve(), tracking_uri, prefix_cache=prefix_cache)
 
 
@@ -43,7 +45,7 @@ def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_
         before = _weights(paths.root)
         remove_leftovers(paths)
         Projection(sweep.plan, paths, tracking_uri, keep).sync(read_trials(sweep.study, paths))
-        release_confirmed(sweep, tracking_uri, keep)
+        kept = release_confirmed(sweep, tracking_uri, keep)
         after = _weights(paths.root)
     freed = sum(before.values()) - sum(after.values())
     numbers = sorted(
@@ -52,7 +54,7 @@ def _clean(name: str, keep: int, out: Path, tracking_uri: str | None, *, prefix_
     print(f"{size_text(freed)} freed in {paths.root}, and as much in MLflow where it had them")
     print(f"weights kept: trial {', '.join(numbers) or 'none'} (the best {keep}, registered ones, and open trials)")
     if confirmed := {path.parts[-4] for path in after if not path.is_relative_to(paths.root / "trials")}:
-        print(f"of its confirmation: trial {', '.join(sorted(confirmed))} (all, while the test set is sealed)")
+        print(f"of its confirmation: trial {', '.join(sorted(confirmed))} ({kept})")
     if prefix_cache:
         print(f"{size_text(PrefixCache(paths.prefix_cache).clear())} freed in {paths.prefix_cache}")
 

@@ -203,7 +203,8 @@ def _finish(request: ConfirmRequest, found: Confirmation, projection: Projection
     ) or attempt(lambda: more.extend(_published(found.search, request.tracking_uri)))
     if result["decided"] < result["candidates"]:
         more.append(
-            f"More fresh seeds may settle what is not: python -m orchestrator.confirm {found.plan.name} --top "
+            "More fresh seeds may settle what is not, unless it takes more dev examples: "
+            f"python -m orchestrator.confirm {found.plan.name} --top "
             f"{found.asked.top} --seeds {2 * found.asked.seeds}"
         )
     show_confirmation.final(console, found.plan, result, more, found.paths.confirmed)
@@ -253,19 +254,23 @@ def published_again(search: IdleSweep, tracking_uri: str | None) -> int:
     return len(trials)
 
 
-def release_confirmed(search: IdleSweep, tracking_uri: str | None, keep: int) -> None:
-    """Let go of the weights of a confirmation's trials but the best `keep` and registered ones, where there is one.
+def release_confirmed(search: IdleSweep, tracking_uri: str | None, keep: int) -> str:
+    """Let go of the weights of a confirmation's trials but the best `keep` and registered ones; say what stays.
 
-    While the test set is sealed all stay: winner and baseline are scored on it with every fresh seed.
+    While the test set is sealed, or a verdict is open that more seeds may settle, all stay: winner and baseline are
+    scored on it with every fresh seed.
     """
     found = begun(search)
-    if (
-        found is not None
-        and found.result() is not None
-        and result_of(search.paths.openings, search.plan.sweep_id) is not None
-    ):
-        remove_leftovers(found.paths)
-        Projection(found.plan, found.paths, tracking_uri, keep).sync(found.trials())
+    result = found.result() if found else None
+    if found is None or result is None:
+        return "all, while it goes on"
+    if result_of(search.paths.openings, search.plan.sweep_id) is None:
+        return "all, while the test set is sealed"
+    if result["decided"] < result["candidates"]:
+        return "all, while more seeds may settle what is not: the test set may be opened for another winner"
+    remove_leftovers(found.paths)
+    Projection(found.plan, found.paths, tracking_uri, keep).sync(found.trials())
+    return f"the best {keep}, and registered ones"
 
 
 def begun(search: IdleSweep) -> Confirmation | None:

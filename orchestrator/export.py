@@ -25,18 +25,26 @@ def export(
 ) -> None:
     """Write a complete model: BERT in the usual names, its tokenizer, and the heads beside it."""
     with one_line_errors(debug=debug, mendable=(ValueError, OSError)):
+        _refuse(folder)
         _export(model, folder, runs, tracking_uri, encoder)
+
+
+def _refuse(folder: Path) -> None:
+    """Raise SweepError where the folder cannot be made: before anything heavy is loaded."""
+    from orchestrator.errors import SweepError
+    from orchestrator.folders import require_writable
+
+    if folder.exists():
+        raise SweepError(f"{folder}: exists already; name a folder that does not")
+    require_writable(folder, "DIR")
 
 
 def _export(model: str, folder: Path, runs: Path, tracking_uri: str | None, encoder: str | None) -> None:
     from model.checkpoint import open_checkpoint
     from model.export import export_model
     from model.files import size_text
-    from orchestrator.errors import SweepError
     from orchestrator.stored import encoder_for, fetch, named
 
-    if folder.exists():
-        raise SweepError(f"{folder}: exists already; name a folder that does not")
     with tempfile.TemporaryDirectory() as temporary:
         name = named(model, runs, tracking_uri)
         checkpoint = open_checkpoint(fetch(name, runs, tracking_uri, Path(temporary)))

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model.files import size_text
+from orchestrator.errors import SweepError
 
 
 def unusable(out: Path, root: Path) -> list[str]:
@@ -24,6 +25,17 @@ def unusable(out: Path, root: Path) -> list[str]:
     except OSError as error:
         return [f"--out {out}: {there} cannot be written to as a sweep does ({error.strerror}); name another folder"]
     return []
+
+
+def require_writable(folder: Path, option: str) -> None:
+    """Raise SweepError where a folder to come cannot be made or written to. Leaves nothing behind."""
+    there = next(each for each in (folder, *folder.resolve().parents) if each.exists() or each.is_symlink())
+    if not there.is_dir():
+        raise SweepError(f"{option} {folder}: {there} is no folder")
+    try:
+        _write_as_we_do(there)
+    except OSError as error:
+        raise SweepError(f"{option} {folder}: {there} cannot be written to ({error.strerror}); name another") from error
 
 
 @contextmanager

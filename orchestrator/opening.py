@@ -15,6 +15,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from evidence.comparisons import Standing, compare
 from evidence.confirm import Outcome
@@ -54,11 +55,14 @@ def open_test_set(request: ConfirmRequest) -> int:
         tests = _test_sets(search.plan)
         record = search.paths.openings
         found = result_of(record, search.plan.sweep_id)
-        models = {each.who: [checkpoint.sha256 for checkpoint in each.checkpoints.values()] for each in entered}
+        models = {
+            each.who: [checkpoint.predictions_sha256 for checkpoint in each.checkpoints.values()] for each in entered
+        }
         if found is None or found["models"] != models:
+            _require_weights(entered)
             console.print(f"opening the test set: {sum(map(len, models.values()))} models are scored, on the record")
             opening = _on_record(search, tests)
-            scored = _of_opening(tests) | {"models": models} | _scored(search, entered, tests)
+            scored = _of_opening(tests) | {"models": models} | _scored(search, entered, tests, console)
             write_line(record, {"event": SCORED, "id": opening["id"], "found": scored})
             found = result_of(record, search.plan.sweep_id)
             assert found is not None
@@ -126,7 +130,7 @@ class Contestant:
 def contestants(search: IdleSweep, result: Mapping[str, Any]) -> list[Contestant]:
     """Return winner and baseline; of a confirmation without a winner the best that is undecided stands in for it.
 
-    Raises SweepError. All is checked here: nothing goes on the record that cannot be scored.
+    Raises SweepError.
     """
     base = [row for row in result["rows"] if row["is_baseline"] and row["mean"] is not None]
     champion = champion_row(result)
@@ -140,20 +144,28 @@ def contestants(search: IdleSweep, result: Mapping[str, Any]) -> list[Contestant
         numbers = [number for number in row["trials"] if number not in row["failed"]]
         try:
             checkpoints = {number: _checkpoint(search.paths.confirmation.trial(number)) for number in numbers}
-        except (DamagedFileError, ValueError) as error:
+        except DamagedFileError as error:
             raise SweepError(f"{error}; the test set was not opened") from error
         found.append(Contestant(who=who, row=row, checkpoints=checkpoints))
     return found
 
 
+def _require_weights(entered: Sequence[Contestant]) -> None:
+    """Raise SweepError where a model has no weights any more: nothing goes on the record that cannot be scored."""
+    try:
+        for each in entered:
+            for checkpoint in each.checkpoints.values():
+                _ = checkpoint.weights
+    except ValueError as error:
+        raise SweepError(f"{error}; the test set was not opened") from error
+
+
 def _checkpoint(folder: TrialPaths) -> Checkpoint:
-    """Return a trial's best checkpoint. Raises DamagedFileError, or ValueError where its weights were released."""
+    """Return a trial's best checkpoint. Raises DamagedFileError."""
     verdict = read_verdict(folder)
     if verdict is None:
         raise DamagedFileError(f"{folder.verdict}: says nothing of how the trial ended")
-    checkpoint = open_checkpoint(folder.root / verdict["best"]["checkpoint"])
-    _ = checkpoint.weights  # are they there?
-    return checkpoint
+    return open_checkpoint(folder.root / verdict["best"]["checkpoint"])
 
 
 def _test_sets(plan: Plan) -> dict[str, Split]:
@@ -197,12 +209,17 @@ def _of_opening(tests: Mapping[str, Split]) -> dict[str, Any]:
     }
 
 
-def _scored(search: IdleSweep, contestants: Sequence[Contestant], tests: Mapping[str, Split]) -> dict[str, Any]:
+def _scored(
+    search: IdleSweep, contestants: Sequence[Contestant], tests: Mapping[str, Split], console: Console
+) -> dict[str, Any]:
     """Return the scores of every fresh seed of winner and baseline, and how the two stand to each other."""
     plan, tasks = search.plan, search.plan.ranked_tasks()
     source = encoder_of(plan.encoder, plan.encoder["given"], search.paths.encoders)
     trials = [(each, number) for each in contestants for number in each.checkpoints]
-    predicted = [_predictions(each.checkpoints[number], source, tasks, tests) for each, number in trials]
+    predicted = []
+    for each, number in trials:
+        predicted.append(_predictions(each.checkpoints[number], source, tasks, tests))
+        console.print(f"  {len(predicted)}/{len(trials)}  {each.who}, trial {number:04d} of the confirmation")
     answers = [_answers(task, tests[task.name], [of_trial[task.name] for of_trial in predicted]) for task in tasks]
     by_task = {entry.task.name: entry.scores_T().tolist() for entry in answers}
     overall = [overall_score(tasks, {name: of[place] for name, of in by_task.items()}) for place in range(len(trials))]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from model.encoder_files import EncoderSource
     from orchestrator.answering import Asked
 
+FILES = Path("predictions")
+"""Where the prediction files go if nothing else is said."""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -47,12 +50,15 @@ def predict(
     """
     with one_line_errors(debug=debug, mendable=(ValueError, OSError)), tempfile.TemporaryDirectory() as temporary:
         from orchestrator.errors import SweepError
+        from orchestrator.folders import require_writable
         from orchestrator.stored import fetch, named, require_files, tasks_of
         from orchestrator.texts import answering, given
 
         asked = given(text or [], texts)
         if asked and (data is not None or out is not None):
             raise SweepError("--text and --texts are answered here; leave out --data and --out, which are for files")
+        if not asked:
+            require_writable(out or FILES, "--out")
         name = named(model, runs, tracking_uri)
         folder = fetch(name, runs, tracking_uri, Path(temporary))
         tasks = tasks_of(folder)
@@ -61,7 +67,7 @@ def predict(
             _answer(_opened(folder, encoder, runs), name, fitting, as_json=as_json)
         else:
             require_files(data, tasks, f"model {name}")
-            _write(_opened(folder, encoder, runs), name, data, out or Path("predictions"), as_json=as_json)
+            _write(_opened(folder, encoder, runs), name, data, out or FILES, as_json=as_json)
 
 
 def _opened(folder: Path, encoder: str | None, runs: Path) -> "tuple[Checkpoint, EncoderSource]":

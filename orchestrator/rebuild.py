@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.named import require_sweep
 from orchestrator.options import Debug, TrackingUri, one_line_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -22,6 +23,7 @@ def rebuild(
 ) -> None:
     """Bring MLflow up to date with a sweep, from nothing if need be; it may be another store than before."""
     with one_line_errors(debug=debug):
+        require_sweep(name, out.resolve())
         _rebuild(name, out.resolve(), tracking_uri)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.named import require_sweep
 from orchestrator.options import Debug, one_line_errors
 
 if TYPE_CHECKING:
@@ -32,9 +33,15 @@ def report(
 
 def _report(names: list[str], out: Path) -> None:
     """Read all sweeps before anything is printed: what is wrong with any is told at once."""
+    from orchestrator.errors import collected, refuse
+
+    problems: list[str] = []
+    for name in names:
+        collected(partial(require_sweep, name, out), problems)
+    refuse(problems)
+
     from orchestrator import show
     from orchestrator.console import say
-    from orchestrator.errors import collected, refuse
     from orchestrator.finished import read_finished
     from orchestrator.folders import private_files
     from orchestrator.paths import SweepPaths
@@ -43,7 +50,6 @@ def _report(names: list[str], out: Path) -> None:
     from orchestrator.sweeps_table import sweeps_table
     from orchestrator.table_image import write_image
 
-    problems: list[str] = []
     read = [collected(partial(read_finished, SweepPaths(out, name)), problems) for name in names]
     refuse(problems)
     sweeps = [sweep for sweep in read if sweep is not None]

@@ -5,6 +5,7 @@ from orchestrator.signals import exit_at_once
 if __name__ == "__main__":
     exit_at_once()  # from now on, for what follows takes a while on a busy machine
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -85,10 +86,11 @@ def _search_space(file: Path | None) -> Path:
 
     folder = Path(__file__).parent.parent / "search_spaces"
     known = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-    near_by = folder / f"{file.stem if file is not None else ''}.py"
-    hint = f" (did you mean {_shown(near_by)}?)" if near_by in known else ""
+    close = get_close_matches(file.stem if file is not None else "", [path.stem for path in known], n=1)
+    hint = f" (did you mean {_shown(folder / f'{close[0]}.py')}?)" if close else ""
     what = "no search space given" if file is None else f"{file}: no such search-space file{hint}"
-    listed = "\n".join(f"  {_shown(path).ljust(24)}{question_of(path)}" for path in known)
+    width = 2 + max(len(_shown(path)) for path in known)
+    listed = "\n".join(f"  {_shown(path).ljust(width)}{question_of(path)}" for path in known)
     raise SweepError(f"{what}; there are:\n{listed}")
 
 

@@ -156,7 +156,7 @@ class Projection:
                 self._sync_epochs(trial)
         all_due = not soon or time.monotonic() >= self._summaries_due
         started = time.monotonic()
-        if all_due:
+        if all_due and self._paths.stage == "search":  # fresh seeds have a judge of their own
             self._judgement = self.judge.judge(groups(self._plan, trials))
         board = leaderboard(self._plan, self._paths, trials, self._runs, self._judgement)
         self._sync_summaries(board["rows"], all_due=all_due)
@@ -213,6 +213,7 @@ class Projection:
         """Say in a few lines, on the run of the sweep or of its confirmation, what it has found; close it when done."""
         with self._alone():
             self._client.set_tag(self._sweep_run, "mlflow.note.content", text)
+            self._client.set_tag(self._sweep_run, "trials", str(len(self._runs)))  # a confirmation's plan grows
             if done:
                 self._client.set_terminated(self._sweep_run, "FINISHED")
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from model.checkpoint import open_checkpoint, release_weights
 from model.files import write_json
 from orchestrator.confirmation import champion_row
-from orchestrator.confirming import ConfirmRequest
+from orchestrator.confirming import ConfirmRequest, release_confirmed
 from orchestrator.errors import SweepError
 from orchestrator.opening import contestants, open_test_set
+from orchestrator.openings import OPENED, SCORED, write_line
 from tests import confirmed
 from tests.tiny import write_data
 
@@ -116,3 +118,34 @@ def test_without_a_winner_the_best_that_is_still_in_question_stands_beside_the_b
     assert rows[1] == "unstable"
 
     assert scored_as(found) == [("leader", 2), ("baseline", None)]
+
+
+def test_models_that_were_released_are_not_scored_but_what_was_scored_is_still_told(search, capsys):
+    """The record has it: a disk that was cleaned takes no result along."""
+    found, request = confirmed.confirmed(search, [0.5, 0.5, 0.5], seeds=2)
+    for weights in found.paths.root.glob("trials/*/attempt-1/*/model.safetensors"):
+        release_weights(open_checkpoint(weights.parent))
+    models = {
+        each.who: [checkpoint.predictions_sha256 for checkpoint in each.checkpoints.values()]
+        for each in contestants(search, found.result())
+    }
+
+    assert "its weights were released to save space" in refused(search, request)
+    opening = {"id": "1", "opened": "today", "sweep": "tiny", "sweep_id": search.plan.sweep_id}
+    write_line(search.paths.openings, {"event": OPENED, **opening, "test_set": "t", "parts": {"sentiment": "x"}})
+    rows = [{"who": "baseline", "trial": None, "seeds": 2, "mean": 0.5}]
+    told = {"examples": 9, "rows": rows, "models": models}
+    write_line(search.paths.openings, {"event": SCORED, "id": "1", "found": told})
+    open_test_set(request)
+
+    assert "these models were scored before: this is what the record says" in capsys.readouterr().out
+
+
+def test_weights_stay_while_the_test_set_may_be_opened_for_another_winner(search):
+    """Sealed, or with verdicts that more seeds may settle: `clean` says which."""
+    found, _ = confirmed.confirmed(search, [0.5, 0.5, 0.5], seeds=2)
+
+    assert release_confirmed(search, None, 1) == "all, while the test set is sealed"
+    confirmed.asked(search, seeds=3)
+    assert release_confirmed(search, None, 1) == "all, while it goes on"
+    assert len(list(found.paths.root.glob("trials/*/attempt-1/*/model.safetensors"))) == len(found.plan.configs)
