@@ -86,7 +86,7 @@ def _search_space(file: Path | None) -> Path:
 
     folder = Path(__file__).parent.parent / "search_spaces"
     known = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-    close = get_close_matches(file.stem if file is not None else "", [path.stem for path in known], n=1)
+    close = get_close_matches(file.stem if file is not None else "", [path.stem for path in known], n=1, cutoff=0.8)
     hint = f" (did you mean {_shown(folder / f'{close[0]}.py')}?)" if close else ""
     what = "no search space given" if file is None else f"{file}: no such search-space file{hint}"
     width = 2 + max(len(_shown(path)) for path in known)
