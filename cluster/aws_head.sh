@@ -7,6 +7,12 @@ user=${SUDO_USER:?run it with sudo, as the user that runs the sweeps}
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 disk=$("$checkout/.venv/bin/python" "$checkout/cluster/aws_volume.py" "$name")
 bash "$checkout/cluster/mount_volume.sh" "$disk" /sweeps
-install -d -o "$user" -m 700 /sweeps/runs /sweeps/settings
+grep -q ' /sweeps ' /etc/fstab ||  # for a reboot; a new machine comes here again
+    echo "UUID=$(blkid -p -o value -s UUID "$(readlink -e "$disk")") /sweeps ext4 noatime,nofail 0 2" >> /etc/fstab
+install -d -o "$user" -m 700 /sweeps/runs
 port=$(bash "$checkout/cluster/postgres.sh" /sweeps/postgresql "$user" study mlflow mlflow_users)
-bash "$checkout/cluster/mlflow_service.sh" "$checkout" "$user" "$port" "s3://$bucket"
+bash "$checkout/cluster/mlflow_service.sh" "$checkout" "$user" "$port" "s3://$bucket" /sweeps
+install -m 644 /sweeps/settings/mlflow.service /etc/systemd/system/mlflow.service
+systemctl daemon-reload
+systemctl enable --quiet mlflow
+systemctl restart mlflow

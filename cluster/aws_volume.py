@@ -34,7 +34,11 @@ def find(ec2: Any, name: str, zone: str) -> dict[str, Any]:
     where = ", ".join(sorted(f"{volume['VolumeId']} in {volume['AvailabilityZone']}" for volume in found))
     raise VolumeError(
         f"no volume in {zone} has the tag {TAG}: {name}"
-        + (f"; there is {where}: give the head a subnet of that zone" if where else "; cluster/aws_account.yaml makes one")
+        + (
+            f"; there is {where}: give the head a subnet of that zone"
+            if where
+            else "; cluster/aws_account.yaml makes one"
+        )
     )
 
 
@@ -51,7 +55,9 @@ def attach(ec2: Any, volume: dict[str, Any], instance: str, *, wait_s: float = W
             ec2.attach_volume(VolumeId=identity, InstanceId=instance, Device=DEVICE)
         elif time.monotonic() > end:
             others = ", ".join(holders) or "nobody"
-            raise VolumeError(f"volume {identity} is {volume['State']}, held by {others}, after {wait_s:.0f} s; end that")
+            raise VolumeError(
+                f"volume {identity} is {volume['State']}, held by {others}, after {wait_s:.0f} s; end that"
+            )
         time.sleep(pause_s)
 
 
@@ -67,7 +73,11 @@ def _metadata() -> dict[str, str]:
     )
     token = urllib.request.urlopen(ask, timeout=5).read().decode()
     known = {}
-    for name, place in (("instance", "instance-id"), ("zone", "placement/availability-zone"), ("region", "placement/region")):
+    for name, place in (
+        ("instance", "instance-id"),
+        ("zone", "placement/availability-zone"),
+        ("region", "placement/region"),
+    ):
         ask = urllib.request.Request(f"{METADATA}/meta-data/{place}", headers={"X-aws-ec2-metadata-token": token})
         known[name] = urllib.request.urlopen(ask, timeout=5).read().decode()
     return known
