@@ -7,11 +7,11 @@ come before `ray down` has ended: nobody takes a volume from a machine that writ
 
 import sys
 import time
-import urllib.request
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-METADATA = "http://169.254.169.254/latest"
+METADATA = "169.254.169.254"
 TAG = "multitask-sweeps"
 WAIT_S = 300.0
 DEVICE = "/dev/sdf"
@@ -66,39 +66,38 @@ def path(identity: str) -> Path:
     return Path("/dev/disk/by-id") / f"nvme-Amazon_Elastic_Block_Store_{identity.replace('-', '')}"
 
 
-def _metadata() -> dict[str, str]:
-    """Return what this machine knows of itself: instance, zone, region."""
-    ask = urllib.request.Request(
-        f"{METADATA}/api/token", method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"}
-    )
-    token = urllib.request.urlopen(ask, timeout=5).read().decode()
-    known = {}
-    for name, place in (
-        ("instance", "instance-id"),
-        ("zone", "placement/availability-zone"),
-        ("region", "placement/region"),
-    ):
-        ask = urllib.request.Request(f"{METADATA}/meta-data/{place}", headers={"X-aws-ec2-metadata-token": token})
-        known[name] = urllib.request.urlopen(ask, timeout=5).read().decode()
-    return known
+def _ask(place: str, **headers: str) -> str:
+    """Return what the machine's metadata service says; IMDSv2 wants a token for it, got by PUT."""
+    connection = HTTPConnection(METADATA, timeout=5)
+    connection.request("PUT" if place == "api/token" else "GET", f"/latest/{place}", headers=headers)
+    return connection.getresponse().read().decode()
 
 
 def main() -> None:
     """Attach, wait for the disk to show, print its path."""
     import boto3
 
-    here = _metadata()
-    ec2 = boto3.client("ec2", region_name=here["region"])
+    token = {"X-aws-ec2-metadata-token": _ask("api/token", **{"X-aws-ec2-metadata-token-ttl-seconds": "60"})}
+    instance, zone, region = (
+        _ask(f"meta-data/{place}", **token)
+        for place in ("instance-id", "placement/availability-zone", "placement/region")
+    )
+    ec2 = boto3.client("ec2", region_name=region)
     try:
-        disk = path(attach(ec2, find(ec2, sys.argv[1], here["zone"]), here["instance"]))
-        end = time.monotonic() + 60
-        while not disk.exists():
-            if time.monotonic() > end:
-                raise VolumeError(f"{disk} does not show up; is this a machine of the Nitro kind?")
-            time.sleep(1)
+        disk = path(attach(ec2, find(ec2, sys.argv[1], zone), instance))
+        wait_for(disk)
     except VolumeError as error:
         sys.exit(f"error: {error}")
     print(disk)
+
+
+def wait_for(disk: Path, *, wait_s: float = 60) -> None:
+    """Wait until the kernel shows the disk. Raises VolumeError where it does not."""
+    end = time.monotonic() + wait_s
+    while not disk.exists():
+        if time.monotonic() > end:
+            raise VolumeError(f"{disk} does not show up; is this a machine of the Nitro kind?")
+        time.sleep(1)
 
 
 if __name__ == "__main__":

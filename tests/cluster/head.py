@@ -1,4 +1,4 @@
-"""A cluster's head on this machine, for tests: a disk in a file, mounted, with PostgreSQL and MLflow's settings on it."""
+"""A cluster's head on this machine, for tests: a disk in a file, with PostgreSQL and MLflow's settings on it."""
 
 import os
 import shutil
@@ -115,7 +115,7 @@ class Head:
                     continue
 
     def lose(self):
-        """Lose the machine: its processes, its root disk with PostgreSQL's settings and sockets, and give the volume to a new one."""
+        """Lose the machine, with its processes and its root disk, and give the volume to a new one."""
         self.kill()
         (self.folder / "boot").write_text("of the machine that is gone\n")
         (self.folder / "data" / "postmaster.pid").write_text(

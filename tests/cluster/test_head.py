@@ -147,7 +147,7 @@ def test_nobody_else_gets_in(head):
 def test_a_backup_brings_back_what_was_there(head):
     """Restored over what came later, the databases hold what the backup held."""
     head.sql("create table results(trial int); insert into results values (1), (2)")
-    place = re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.M)[1]
+    place = re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1]
     head.sql("delete from results; create table later(x int)")
 
     sh("restore.sh", place, SWEEP_SETTINGS=str(head.settings))
@@ -159,7 +159,7 @@ def test_a_backup_brings_back_what_was_there(head):
 def test_a_damaged_backup_changes_nothing(head):
     """A flipped byte is found before the first database is touched."""
     head.sql("create table kept(trial int); insert into kept values (1)")
-    place = re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.M)[1]
+    place = re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1]
     dump = Path(place) / "study.dump"
     content = bytearray(dump.read_bytes())
     content[len(content) // 2] ^= 1
