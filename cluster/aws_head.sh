@@ -1,18 +1,6 @@
 #!/usr/bin/env bash
-# aws_head.sh BUCKET [NAME]: what the head is beside Ray, as root: the data volume at /sweeps, PostgreSQL on it,
-# MLflow in front of that. May be run again; on a new machine it finds what the last one left on the volume.
+# aws_head.sh BUCKET [NAME]: sets up the head on AWS, as root: attaches its data volume, then as head.sh.
 set -euo pipefail
-bucket=$1 name=${2:-multitask-sweeps}
-user=${SUDO_USER:?run it with sudo, as the user that runs the sweeps}
-checkout=$(cd "$(dirname "$0")/.." && pwd)
-disk=$("$checkout/.venv/bin/python" "$checkout/cluster/aws_volume.py" "$name")
-bash "$checkout/cluster/mount_volume.sh" "$disk" /sweeps
-grep -q ' /sweeps ' /etc/fstab ||  # for a reboot; a new machine comes here again
-    echo "UUID=$(blkid -p -o value -s UUID "$(readlink -e "$disk")") /sweeps ext4 noatime,nofail 0 2" >> /etc/fstab
-install -d -o "$user" -m 700 /sweeps/runs
-port=$(bash "$checkout/cluster/postgres.sh" /sweeps/postgresql "$user" study mlflow mlflow_users)
-bash "$checkout/cluster/mlflow_service.sh" "$checkout" "$user" "$port" "s3://$bucket" /sweeps
-install -m 644 /sweeps/settings/mlflow.service /etc/systemd/system/mlflow.service
-systemctl daemon-reload
-systemctl enable --quiet mlflow
-systemctl restart mlflow
+here=$(cd "$(dirname "$0")" && pwd)
+disk=$("$here/../.venv/bin/python" "$here/aws_volume.py" "${2:-multitask-sweeps}")
+bash "$here/head.sh" "$disk" "s3://$1"

@@ -116,8 +116,13 @@ def machines(cluster: Cluster) -> Iterator[str]:
     if cluster.kind != "aws":
         return
     for place, config in cluster.machines():
-        yield from (f"{place}.{line}" for line in unknown_fields(config))
-        if not config.get("ImageId") and "LaunchTemplate" not in config:
+        unknown = unknown_fields(config)
+        yield from (f"{place}.{line}" for line in unknown)
+        if unknown or "LaunchTemplate" in config:  # what is misspelt, or is said elsewhere, is not missing
+            continue
+        if not config.get("InstanceType"):
+            yield f"{place}.InstanceType: missing; say which machine"
+        if not config.get("ImageId"):
             yield f"{place}.ImageId: missing; Ray would take an image of Ubuntu 18.04; say which"
     for name, node in cluster.types.items():
         yield from _gpus(name, node, is_head=name == cluster.head)
@@ -136,11 +141,9 @@ def _gpus(name: str, node: Mapping[str, Any], *, is_head: bool) -> Iterator[str]
     machine = str(_mapping(node.get("node_config")).get("InstanceType", ""))
     promised = _mapping(node.get("resources")).get("GPU")
     place = f"available_node_types.{name}"
-    if not machine:
-        yield f"{place}.node_config.InstanceType: missing; say which machine"
-    elif GPU_MACHINE.match(machine) and not promised and not (is_head and promised == 0):
+    if GPU_MACHINE.match(machine) and not promised and not (is_head and promised == 0):
         yield f"{place}.resources: no GPU, and {machine} has one; no trial would be given it; say GPU: 1"
-    elif promised and not GPU_MACHINE.match(machine):
+    elif machine and promised and not GPU_MACHINE.match(machine):
         yield (
             f"{place}.resources: GPU: {promised}, and {machine} has none; trials would fail there; "
             "take another machine, or GPU: 0"

@@ -20,6 +20,8 @@ def schema_problems(cluster: Mapping[str, Any]) -> list[str]:
     import ray.autoscaler
 
     schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
+    if dict(cluster.get("provider") or {}).get("type") == "local":  # for which Ray takes it away before it asks
+        cluster = {name: value for name, value in cluster.items() if name != "min_workers"}
     errors = jsonschema.Draft7Validator(schema).iter_errors(cluster)
     lines = [_line(error) for error in errors if not (error.validator == "required" and f"'{OURS}'" in error.message)]
     return sorted(lines)
