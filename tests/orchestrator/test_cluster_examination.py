@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.aws_fields import KNOWN, fields_of_botocore, unknown_fields
+from orchestrator.aws_fields import unknown_fields
 from orchestrator.cluster_checks import CHECKS, problems
 from orchestrator.cluster_file import read_cluster
 from orchestrator.doctor import app
@@ -220,19 +220,6 @@ def test_a_field_deep_in_a_list_is_found():
     assert unknown_fields(tags) == [
         "TagSpecifications.Tags.Valu: no such field of RunInstances (did you mean 'Value'?)"
     ]
-
-
-def test_the_list_is_botocores():
-    """What is known without botocore is what botocore 1.44.8 knows; a newer one may know more."""
-    pytest.importorskip("botocore", reason="needs botocore (pip install -e '.[aws]'); `make aws-test` has it")
-    theirs = fields_of_botocore()
-
-    def missing(ours, theirs, path=""):
-        return [f"{path}{name}" for name in ours if name not in theirs] + [
-            line for name, inner in ours.items() for line in missing(inner, theirs.get(name, {}), f"{path}{name}.")
-        ]
-
-    assert missing(KNOWN, theirs) == []
 
 
 # Laws.
