@@ -2,14 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+AWS := .venv-aws
 STAMP := $(VENV)/.installed
 export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
 
-.PHONY: sweep test quick check types layering format mlflow bench bench-gpu honesty thousand kills failpoints faults soak corruptions outages pairs simulate sample lock clean help
+.PHONY: aws-test sweep test quick check types layering format mlflow bench bench-gpu honesty thousand kills failpoints faults soak corruptions outages pairs simulate sample lock clean help
 
 help:  ## the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, here is %d.%d; say make PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -80,6 +81,16 @@ pairs: $(STAMP)  ## two drivers of one sweep started together, 20 times
 simulate: $(STAMP)  ## 1,000 simulated sweeps under everything at once, and 1,000 pairs of drivers (about 25 minutes)
 	@SWEEP_SIMULATIONS=1000 SWEEP_PAIRS_SIMULATED=1000 $(PY) -m pytest -s tests/faults/test_simulation.py
 
+# Of its own: moto wants a graphql-core that breaks MLflow's. No torch, so it takes a minute.
+$(AWS)/.installed: requirements.lock
+	@$(PYTHON) -m venv $(AWS)
+	@$(AWS)/bin/pip install -qq --disable-pip-version-check "ray[default]$$(sed -n 's/^ray//p' requirements.lock)" \
+	    "moto[cloudformation,ec2,iam,s3,server]==5.2.5" boto3==1.44.8 cfn-lint==1.58.0 hypothesis pytest
+	@touch $@
+
+aws-test: $(AWS)/.installed  ## ray_cluster.yaml against moto's server: account, bootstrap, machines, volume (2 minutes)
+	@PYTHONPATH=. $(AWS)/bin/python -m pytest -s -rs tests/cluster/test_aws.py
+
 sample: $(STAMP)  ## writes the bundled sample again (the same bytes)
 	@$(PY) scripts/make_sample.py model/sample
 
@@ -87,4 +98,4 @@ lock:  ## pins anew what pyproject.toml allows
 	@sh scripts/lock.sh
 
 clean:  ## removes the environment and the caches, never runs/
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(AWS) .mypy_cache .ruff_cache .pytest_cache

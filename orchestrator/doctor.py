@@ -1,9 +1,12 @@
-"""`python -m orchestrator.doctor [FILE]`: what a sweep checks before it starts, as a list, and what it would use."""
+"""`python -m orchestrator.doctor [FILE]`: what a sweep checks before it starts, as a list, and what it would use.
+
+Given a cluster file of `ray up` (.yaml), what is wrong with that.
+"""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.examination import Finding
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "pyarrow", "tokenizers", "safetensors")
+CLUSTER_FILES = {".yaml", ".yml"}
 WIDTH = 14
 """Columns of a check's name."""
 
@@ -23,7 +27,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def doctor(
-    file: options.SearchSpace = None,
+    file: options.Examined = None,
     profile: options.Profile = ProfileChoice.auto,
     data: options.Data = None,
     encoder: options.Encoder = None,
@@ -48,9 +52,12 @@ def doctor(
 ) -> None:
     """Say what is in order, what is not, and what would be used. Nothing is started, nothing is written.
 
+    A search space, or a cluster file of `ray up` (.yaml).
     The options are the sweep's own: what it would be refused for stands in the list. Exit codes: 0 all is in order;
     2 something is not; 4 nothing but that Ray or MLflow does not answer.
     """
+    if file is not None and file.suffix in CLUSTER_FILES:
+        _cluster(file, debug=debug)
     with one_line_errors(debug=debug):
         from orchestrator.arguments import request
         from orchestrator.examination import Examined, Finding, examine
@@ -75,8 +82,20 @@ def doctor(
     raise typer.Exit(DONE if not wrong else UNREACHABLE if wrong == {UNREACHABLE} else BAD_INPUT)
 
 
+def _cluster(file: Path, *, debug: bool) -> NoReturn:
+    """Say what is wrong with a cluster file; nothing is asked of a cloud."""
+    with one_line_errors(debug=debug):
+        from orchestrator.cluster_examination import examine_cluster
+
+        codes = set()
+        for finding in examine_cluster(file):
+            codes.add(finding.code)
+            _tell(finding)
+    raise typer.Exit(max(codes))
+
+
 def _tell(finding: "Finding") -> None:
-    mark = "ok  " if finding.code == DONE else "FAIL"
+    mark = "note" if finding.note else "ok  " if finding.code == DONE else "FAIL"
     for number, line in enumerate(finding.lines):
         start = f"{mark} {finding.name:<{WIDTH}}" if number == 0 else " " * (WIDTH + 5)
         print(f"{start} {line}", flush=True)

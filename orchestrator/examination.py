@@ -70,6 +70,8 @@ class Finding:
     """The exit code that it asks for."""
     error: Exception | None = None
     """What said that something is wrong."""
+    note: bool = False
+    """Whether it is nothing wrong, and yet to be read."""
 
 
 def examine(examined: Examined, checks: Sequence[Check]) -> Iterator[Finding]:

@@ -25,6 +25,9 @@ class ProfileChoice(StrEnum):
 
 
 SearchSpace = Annotated[Path | None, typer.Argument(help="A search space, as search_spaces/exp4.py.")]
+Examined = Annotated[
+    Path | None, typer.Argument(help="A search space, or a cluster file of `ray up`, as ray_cluster.yaml.")
+]
 Profile = Annotated[
     ProfileChoice, typer.Option(help="laptop: packaged MiniLM, bundled sample. study: bert-base, full data.")
 ]

@@ -98,11 +98,14 @@ def test_workers_are_counted_from_zero_to_the_clusters_most():
         assert 0 <= node["min_workers"] <= node["max_workers"] <= CLUSTER["max_workers"]
 
 
-def test_what_belongs_to_one_account_is_marked():
-    """Every made-up id stands on a line marked EDIT."""
-    made_up = [line for line in TEXT.splitlines() if "0123456789abcdef0" in line]
-    assert made_up
-    assert all("# EDIT" in line for line in made_up)
+def test_what_belongs_to_one_account_stands_in_five_marked_places():
+    """EDIT 1 to 5 stand in the one block that Ray does not read, and every made-up id is in it."""
+    before, _, rest = TEXT.partition("\nmetadata:")
+    block, _, after = rest.partition("\ncluster_name:")
+    assert re.findall(r"# EDIT (\d)", block) == ["1", "2", "3", "4", "5"]
+    assert "EDIT" not in before + after
+    assert "0123456789abcdef0" in block
+    assert "0123456789abcdef0" not in before + after
 
 
 # The machines.
@@ -142,22 +145,29 @@ def test_a_nodes_disks_are_encrypted(node_type):
     assert all(disk["Ebs"]["Encrypted"] is True for disk in disks)
 
 
-def test_each_node_type_has_an_instance_profile_of_its_own():
+@each_worker_type
+def test_a_worker_has_not_the_heads_rights(node_type):
     """No node runs with Ray's default role of full EC2 and S3, nor a worker with the head's."""
-    profiles = [tuple(node["node_config"]["IamInstanceProfile"].items()) for node in NODE_TYPES.values()]
-    assert all(profiles)
-    assert len(set(profiles)) == len(profiles)
+    assert HEAD["node_config"]["IamInstanceProfile"] == {"Name": "multitask-sweeps-head"}
+    assert WORKERS[node_type]["node_config"]["IamInstanceProfile"] == {"Name": "multitask-sweeps-worker"}
 
 
 @each_worker_type
-def test_a_worker_is_one_spot_gpu_that_comes_with_the_work(node_type):
-    """A worker is spot, has one GPU and some CPU for its trial, and none runs when there is no work."""
+def test_a_worker_is_one_gpu_that_comes_with_the_work(node_type):
+    """A worker has one GPU and some CPU for its trial, and none runs when there is no work."""
     worker = WORKERS[node_type]
-    assert worker["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
     assert worker["resources"]["GPU"] == 1
     assert worker["resources"]["CPU"] >= 1
     assert worker["min_workers"] == 0
     assert worker["max_workers"] >= 1
+
+
+def test_the_two_worker_types_are_one_machine_on_two_markets():
+    """Spot and on demand differ in nothing but the market, so a trial may start on one and go on on the other."""
+    spot, on_demand = copy.deepcopy(WORKERS["gpu_spot"]), WORKERS["gpu_on_demand"]
+    assert spot["node_config"].pop("InstanceMarketOptions") == {"MarketType": "spot"}
+    assert spot == on_demand
+    assert len(WORKERS) == 2
 
 
 def test_the_head_is_on_demand_and_takes_no_trial():
@@ -206,11 +216,14 @@ def test_what_stays_at_home_is_not_sent():
     assert CLUSTER["rsync_filter"] == [".gitignore"]
 
 
-def fetch_token(start_list, home, aws):
-    """Run the list's first command in a home of its own, with `aws` as the shell script given."""
+def fetch_token(start_list, home, aws, curl="echo us-west-2"):
+    """Run the list's first command in a home of its own, with `aws` and `curl` as the shell scripts given."""
     (home / "bin").mkdir(exist_ok=True)
-    (home / "bin" / "aws").write_text(f"#!/bin/sh\n{aws}\n")
-    (home / "bin" / "aws").chmod(0o700)
+    for name, script in (("aws", aws), ("curl", curl)):
+        (home / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (home / "bin" / name).chmod(0o700)
+    if not (home / "multitask-sweeps").exists():
+        (home / "multitask-sweeps").symlink_to(CHECKOUT)
     environment = {"HOME": str(home), "PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
     return subprocess.run(["bash", "-c", CLUSTER[start_list][0]], env=environment, check=False).returncode
 
@@ -232,3 +245,84 @@ def test_without_a_token_ray_does_not_start(start_list, tmp_path):
     assert fetch_token(start_list, tmp_path, "echo old") == 0
     assert fetch_token(start_list, tmp_path, "exit 1") != 0
     assert (tmp_path / ".ray" / "auth_token").read_text() == "old\n"
+
+
+@each_start_list
+def test_the_token_is_that_of_the_machines_region(start_list, tmp_path):
+    """The region is what the machine says of itself, so that it stands in the file once."""
+    assert fetch_token(start_list, tmp_path, 'echo "$@"', curl="echo eu-north-1") == 0
+    assert "--region eu-north-1 " in (tmp_path / ".ray" / "auth_token").read_text()
+
+
+def test_without_the_machines_word_ray_does_not_start(tmp_path):
+    """Where the metadata service does not answer, nothing is asked of a region that may be another's."""
+    assert fetch_token("head_start_ray_commands", tmp_path, "echo secret", curl="exit 7") != 0
+    assert not (tmp_path / ".ray" / "auth_token").exists()
+
+
+def test_the_head_takes_the_autoscaler_that_can_fall_back():
+    """Though `ray up` sets v2 before our command, what Ray starts in sees v1, with the scorer."""
+    from ray.autoscaler._private.util import with_envs
+
+    command = ray_start("head_start_ray_commands").replace("~/multitask-sweeps/.venv/bin/ray start", "env #", 1)
+    (composed,) = with_envs([command], {"RAY_enable_autoscaler_v2": "1", "RAY_NODE_TYPE_NAME": "head"})
+    seen = subprocess.run(["bash", "-c", composed], check=True, capture_output=True, text=True).stdout.splitlines()
+    assert "RAY_enable_autoscaler_v2=0" in seen
+    assert "RAY_NODE_TYPE_NAME=head" in seen
+    assert "RAY_AUTOSCALER_UTILIZATION_SCORER=spot_first.score" in seen
+
+
+# Which machines are rented.
+
+
+@pytest.fixture
+def rented(monkeypatch):
+    """Return a function: what Ray's scheduler rents for so many trials, when the cloud has refused some types."""
+    from ray.autoscaler._private.node_provider_availability_tracker import NodeProviderAvailabilityTracker
+    from ray.autoscaler._private.resource_demand_scheduler import ResourceDemandScheduler
+    from ray.autoscaler.node_launch_exception import NodeLaunchException
+
+    monkeypatch.syspath_prepend(CHECKOUT / "cluster")
+    monkeypatch.setenv("RAY_AUTOSCALER_UTILIZATION_SCORER", "spot_first.score")
+
+    def rent(trials, *, refused=(), clock_s=0.0):
+        known = NodeProviderAvailabilityTracker(timer=lambda: clock_s)
+        for node_type in refused:
+            known.update_node_availability(node_type, 0, NodeLaunchException("InsufficientInstanceCapacity", "", None))
+        file = validated_by_ray(CLUSTER)
+        scheduler = ResourceDemandScheduler(
+            _NoMachines(), file["available_node_types"], file["max_workers"], file["head_node_type"], 1000.0
+        )
+        wanted, _ = scheduler.get_nodes_to_launch(
+            [], {}, [{"CPU": 4, "GPU": 1}] * trials, {}, [], {}, [], known.summary()
+        )
+        return {node_type: count for node_type, count in wanted.items() if node_type != "head"}
+
+    return rent
+
+
+class _NoMachines:
+    """A cloud in which nothing runs yet."""
+
+    def non_terminated_nodes(self, _):
+        return []
+
+
+def test_spot_machines_come_first(rented):
+    """Three trials take three spot machines, twenty as many as the file allows; no trial, none."""
+    assert rented(3) == {"gpu_spot": 3}
+    assert rented(20) == {"gpu_spot": 8}
+    assert rented(0) == {}
+
+
+def test_where_there_is_no_spot_machine_others_come(rented):
+    """After a refusal the on-demand type is rented, for half an hour; then spot is tried again."""
+    assert rented(3, refused=["gpu_spot"]) == {"gpu_on_demand": 3}
+    assert rented(3, refused=["gpu_spot"], clock_s=1900.0) == {"gpu_spot": 3}
+    assert rented(3, refused=["gpu_spot", "gpu_on_demand"]) == {"gpu_spot": 3}
+
+
+def test_rays_own_scorer_would_not_fall_back(rented, monkeypatch):
+    """Why there is one of ours: Ray 2.60 goes on asking for what was refused."""
+    monkeypatch.delenv("RAY_AUTOSCALER_UTILIZATION_SCORER")
+    assert rented(3, refused=["gpu_spot"]) == {"gpu_spot": 3}

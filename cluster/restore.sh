@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# restore.sh BACKUP: puts a backup (s3://.../backups/TIME, or a folder) back into the head's databases, in place of
+# what they hold. Stop MLflow and every sweep first.
+set -euo pipefail
+# shellcheck source=/dev/null
+[ -n "${SWEEP_STUDY_URI:-}" ] || . "${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}"
+port=$(sed -n 's/.*port=\([0-9]*\).*/\1/p' <<< "${SWEEP_STUDY_URI#*\?}")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+case $1 in
+    s3://*) aws s3 cp --only-show-errors --recursive "$1" "$work" ;;
+    *) cp -r "$1/." "$work" ;;
+esac
+(cd "$work" && sha256sum --quiet -c sha256)
+for database in study mlflow mlflow_users; do
+    pg_restore -h /var/run/postgresql -p "$port" -d "$database" --clean --if-exists --no-owner --exit-on-error \
+        --single-transaction "$work/$database.dump"
+done
+echo "restored: $1"

@@ -1,0 +1,213 @@
+"""What the head keeps when its machine is lost: the volume, PostgreSQL on it, and the backups."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.head import ROOT, sh, tool
+
+
+def sha256(disk):
+    """Return the hash of all that a disk holds."""
+    return hashlib.sha256(disk.file.read_bytes()).hexdigest()
+
+
+# The disk.
+
+
+def test_an_empty_disk_gets_a_file_system_and_keeps_what_is_written(disk):
+    """What one machine wrote, the next one finds; mounting twice is mounting once."""
+    disk.mount()
+    disk.mount()
+    (disk.mounted / "leaderboard").write_text("exp4")
+    disk.unplug()
+    disk.plug()
+    disk.mount()
+
+    assert (disk.mounted / "leaderboard").read_text() == "exp4"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "says"),
+    [
+        (lambda disk: tool("mkfs.ext4", "-q", "-O", "journal_dev", disk.device), "jbd"),
+        (lambda disk: tool("mkswap", disk.device), "swap"),
+        (lambda disk: Path(disk.device).write_bytes(os.urandom(512)), "holds data"),
+        (lambda disk: _write(disk, 900 << 10, b"x"), "holds data"),
+    ],
+    ids=["part of another file system", "swap", "unknown bytes", "a byte far in"],
+)
+def test_a_disk_that_holds_anything_else_is_left_alone(disk, prepare, says):
+    """It is refused with one line that says what is there, and not a byte of it changes."""
+    prepare(disk)
+    tool("sync")
+    before = sha256(disk)
+
+    refused = disk.mount(check=False)
+
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert refused.stderr.startswith(f"error: {disk.device} holds")
+    assert says in refused.stderr
+    assert sha256(disk) == before
+
+
+def _write(disk, offset, content):
+    with Path(disk.device).open("r+b") as device:
+        device.seek(offset)
+        device.write(content)
+
+
+def test_a_disk_that_is_missing_is_named(tmp_path):
+    """A volume that does not show up is one line."""
+    refused = sh("mount_volume.sh", tmp_path / "nothing", tmp_path / "folder", check=False)
+
+    assert (refused.returncode, refused.stderr) == (1, f"error: no disk at {tmp_path / 'nothing'}\n")
+
+
+# PostgreSQL.
+
+
+@pytest.mark.slow
+def test_a_new_machine_finds_what_the_lost_one_had_acknowledged(head):
+    """Processes killed, root disk gone, the same volume on a new machine: every row is there, and the password."""
+    head.sql("create table scores(trial int, score float)")
+    head.sql("insert into scores select n, n / 7.0 from generate_series(1, 1000) n")
+    before, password = head.sql("select md5(string_agg(score::text, ',' order by trial)) from scores"), _password(head)
+
+    head.lose()
+    head.start()
+
+    assert head.sql("select md5(string_agg(score::text, ',' order by trial)) from scores") == before
+    assert _password(head) == password
+
+
+def _password(head):
+    return (head.disk.mounted / "settings" / "password").read_text()
+
+
+@pytest.mark.slow
+def test_databases_of_another_version_are_left_alone(head):
+    """An image with another PostgreSQL is told so in one line, and starts nothing on the old data."""
+    head.lose()
+    head.disk.mount()
+    version = head.folder / "data" / "PG_VERSION"
+    mine = version.read_text()
+    version.write_text("9\n")
+    try:
+        refused = sh("postgres.sh", head.folder, "root", "study", SWEEP_POSTGRES=head.name, check=False)
+    finally:
+        version.write_text(mine)
+        head.start()
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"error: {head.folder}/data is of PostgreSQL 9, here is {mine.strip()}; install that one, or restore a backup "
+        "(docs/cluster.md)\n"
+    )
+
+
+@pytest.mark.slow
+def test_nobody_else_gets_in(head):
+    """Without a password PostgreSQL serves its own user alone, by the local socket, and listens on loopback only."""
+    assert head.sql("show listen_addresses", "study") == "localhost"
+    refused = subprocess.run(
+        [
+            "runuser",
+            "-u",
+            "nobody",
+            "--",
+            "psql",
+            "-h",
+            "/var/run/postgresql",
+            "-p",
+            head.port,
+            "-c",
+            "select 1",
+            "study",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert refused.returncode != 0
+    assert "nobody" in refused.stderr
+
+
+# The backup.
+
+
+@pytest.mark.slow
+def test_a_backup_brings_back_what_was_there(head):
+    """Restored over what came later, the databases hold what the backup held."""
+    head.sql("create table results(trial int); insert into results values (1), (2)")
+    place = re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1]
+    head.sql("delete from results; create table later(x int)")
+
+    sh("restore.sh", place, SWEEP_SETTINGS=str(head.settings))
+
+    assert head.sql("select count(*) from results") == "2"
+
+
+@pytest.mark.slow
+def test_a_damaged_backup_changes_nothing(head):
+    """A flipped byte is found before the first database is touched."""
+    head.sql("create table kept(trial int); insert into kept values (1)")
+    place = re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1]
+    dump = Path(place) / "study.dump"
+    content = bytearray(dump.read_bytes())
+    content[len(content) // 2] ^= 1
+    dump.write_bytes(content)
+    head.sql("insert into kept values (2)")
+
+    refused = sh("restore.sh", place, SWEEP_SETTINGS=str(head.settings), check=False)
+
+    assert refused.returncode == 1
+    assert "study.dump: FAILED" in refused.stdout
+    assert head.sql("select count(*) from kept") == "2"
+
+
+# The sweep.
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Return a checkout whose Python is a shell script that writes down its arguments and ends with code 3."""
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    shutil.copytree(ROOT / "cluster", tmp_path / "cluster")
+    python = tmp_path / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/asked\nexit 3\n')
+    python.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_with_a_backup_and_its_own_exit_code(head, checkout):
+    """The sweep is told where study, storage and MLflow are; what it ended with is what the job ends with."""
+    backups = head.disk.mounted / "store" / "backups"
+    before = set(backups.glob("*"))
+
+    done = subprocess.run(
+        ["bash", checkout / "cluster/sweep.sh", "search_spaces/exp4.py", "--epochs", "1"],
+        env=os.environ | {"SWEEP_SETTINGS": str(head.settings)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    asked = (checkout / "asked").read_text().split("\n")
+    assert done.returncode == 3
+    assert asked[:4] == ["-m", "orchestrator.sweep", "--address", "auto"]
+    assert asked[asked.index("--study-uri") + 1] == (
+        f"postgresql+psycopg:///study?host=/var/run/postgresql&port={head.port}"
+    )
+    assert asked[asked.index("--storage") + 1] == f"{head.disk.mounted}/store/sweeps"
+    assert asked[-4:] == ["search_spaces/exp4.py", "--epochs", "1", ""]
+    (new,) = set(backups.glob("*")) - before
+    assert {dump.name for dump in new.iterdir()} == {"study.dump", "mlflow.dump", "mlflow_users.dump", "sha256"}
