@@ -31,7 +31,7 @@ from orchestrator.plan import Plan, absolute, concurrency, read_plan
 from orchestrator.publishing import attempt, publish
 from orchestrator.readiness import refuse_other_resources
 from orchestrator.request import Manner
-from orchestrator.resources import find_machine
+from orchestrator.resources import NodeWish, find_machine
 from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
 from orchestrator.study import TrialStudy
@@ -52,7 +52,6 @@ class ConfirmRequest(Manner):
     tracking_uri: str | None = None
     data: str | None = None
     """Where the data lie now, if they moved."""
-    concurrent: int | None = None
 
 
 class Confirmation:
@@ -132,7 +131,8 @@ def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signa
     asked, plan = _settled(request, search)
     if request.address is not None:
         ray_environment.prepare(request.out, request.address)
-    machine = find_machine(request.address)
+    wish = NodeWish(plan.cpus_per_trial, plan.gpus_per_trial, request.wait_for_nodes)
+    machine = find_machine(request.address, wish, lambda line: console.print(line, soft_wrap=True))
     signals.take()  # ray.init has taken them
     refuse_other_resources(plan, machine, None)
     paths = search.paths.confirmation

@@ -63,7 +63,7 @@ def doctor(
             profile=profile.value, data=data, encoder=encoder, trials=trials, max_dev_examples=max_dev_examples,
             seed=seed or 0, new=new, tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
             cpus_per_trial=cpus_per_trial, concurrent=concurrent, prefix_cache_gb=prefix_cache_gb,
-            keep_checkpoints=keep_checkpoints, strict_data=strict_data,
+            keep_checkpoints=keep_checkpoints, strict_data=strict_data, wait_for_nodes=0.0,
         )  # fmt: skip
         checks = (*(FIRST_STAGE if file is not None else WITHOUT_A_FILE), *SECOND_STAGE)
         _tell(Finding("versions", [_versions()]))

@@ -46,6 +46,9 @@ Address = Annotated[str | None, typer.Option(help="A Ray head, HOST:PORT or auto
 GpusPerTrial = Annotated[float | None, typer.Option(min=0, help="1 where there are GPUs.")]
 CpusPerTrial = Annotated[float | None, typer.Option(min=0.1, help="The cores shared out by default.")]
 Concurrent = Annotated[int | None, typer.Option(min=1, help="At most so many trials at once.")]
+WaitForNodes = Annotated[
+    float, typer.Option(min=0, help="Wait so many seconds for a cluster's first node that holds a trial.")
+]
 KeepCheckpoints = Annotated[
     int, typer.Option(min=1, help="Keep the weights of so many best trials, and of every registered one.")
 ]

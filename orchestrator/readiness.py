@@ -1,8 +1,10 @@
 """What a sweep needs beyond its files, asked last: the machine or cluster, and MLflow. Loads torch, Ray or MLflow."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from orchestrator import ray_environment
+from orchestrator.console import say
 from orchestrator.errors import SweepError, refuse
 from orchestrator.examination import Check, Examined
 from orchestrator.gpu_memory import too_large_for_the_gpu
@@ -10,21 +12,29 @@ from orchestrator.paths import sqlite_file
 from orchestrator.preflight import disk, inspect_for
 from orchestrator.profiles import choose
 from orchestrator.redaction import redacted
-from orchestrator.resources import Machine, Share, find_machine, too_large
+from orchestrator.request import Request
+from orchestrator.resources import Machine, NodeWish, Share, find_machine, too_large
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan
 
 
 def machine(examined: Examined) -> list[str]:
-    """Find the machine, or connect to the cluster."""
-    address = examined.request.address
+    """Find the machine, or connect to the cluster and wait for a node that holds a trial."""
+    request = examined.request
     if "addresses" in examined.wrong:
         return []
-    if address is not None:
-        ray_environment.prepare(examined.paths.out, address)
-    examined.machine = examined.machine or find_machine(address)
+    if request.address is not None:
+        ray_environment.prepare(examined.paths.out, request.address)
+    wait_s = 0.0 if request.dry_run else request.wait_for_nodes
+    wish = NodeWish.of(request.cpus_per_trial, request.gpus_per_trial, wait_s)
+    examined.machine = examined.machine or find_machine(request.address, wish, lambda line: _tell(request, line))
     return [examined.machine.where]
+
+
+def _tell(request: Request, line: str) -> None:
+    if not request.quiet:
+        say(line, to=sys.stderr)
 
 
 def profile(examined: Examined) -> list[str]:

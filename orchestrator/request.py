@@ -12,6 +12,10 @@ class Manner:
 
     address: str | None = None
     """A Ray head; None: a Ray of this process alone."""
+    concurrent: int | None = None
+    """At most so many trials at once; None: as many as there is room for."""
+    wait_for_nodes: float = 600.0
+    """Seconds that a cluster is given until a node is up that holds a trial."""
     prefix_cache_gb: float = 50.0
     hang_after: float = 600.0
     local: bool = False
@@ -43,7 +47,6 @@ class Request(Manner):
     tracking_uri: str | None = None
     gpus_per_trial: float | None = None
     cpus_per_trial: float | None = None
-    concurrent: int | None = None
     keep_checkpoints: int = 10
     strict_data: bool = False
     dry_run: bool = False

@@ -17,7 +17,9 @@ from orchestrator.trial import Execution
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
     """Gives Tune the study's trials. Holds nothing that a restart needs: the study and the folders do."""
 
-    def __init__(self, driver: Driver, paths: SweepPaths, execution: Execution, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self, driver: Driver, paths: SweepPaths, execution: Execution, at_once: int, stopped: Callable[[], bool]
+    ) -> None:
         """Serve one run of one sweep, until `stopped` says that no more trials are wanted."""
         super().__init__(metric="epoch", mode="max")
         self._driver: Driver | None = driver
@@ -26,12 +28,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._numbers: dict[str, int] = {}
         self._deaths: dict[str, tuple[Failure, str]] = {}
         self._execution = execution
+        self.at_once = at_once
+        """At most so many trials; any thread may raise it."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial's config as plain values, or that there is none now, or none left."""
         assert self._driver is not None
         assert self._stopped is not None
-        proposed = None if self._stopped() else self._driver.propose()
+        full = len(self._numbers) >= self.at_once
+        proposed = None if full or self._stopped() else self._driver.propose()
         if proposed is None:
             # Tune never asks again after FINISHED, and a trial that runs or rests may have to be handed out again.
             finished: str = Searcher.FINISHED

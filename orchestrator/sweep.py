@@ -35,6 +35,7 @@ def sweep(
     gpus_per_trial: options.GpusPerTrial = None,
     cpus_per_trial: options.CpusPerTrial = None,
     concurrent: options.Concurrent = None,
+    wait_for_nodes: options.WaitForNodes = 600.0,
     keep_checkpoints: options.KeepCheckpoints = 10,
     prefix_cache_gb: options.PrefixCacheGb = 50.0,
     hang_after: Annotated[
@@ -65,6 +66,7 @@ def sweep(
             profile=profile.value, data=data, encoder=encoder, trials=trials, max_dev_examples=max_dev_examples,
             seed=seed or 0, new=new, tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
             cpus_per_trial=cpus_per_trial, concurrent=concurrent, prefix_cache_gb=prefix_cache_gb,
+            wait_for_nodes=wait_for_nodes,
             hang_after=hang_after, keep_checkpoints=keep_checkpoints, strict_data=strict_data, dry_run=dry_run,
             local=local, as_json=as_json, quiet=quiet,
         )  # fmt: skip
