@@ -8,7 +8,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import ray
 from ray._private import services
@@ -18,7 +19,7 @@ from orchestrator.limits import within
 from orchestrator.node_types import Growth, growth_of
 from orchestrator.ray_environment import open_to_all
 from orchestrator.redaction import redacted
-from orchestrator.resources import Machine, Node, NodeWish
+from orchestrator.resources import Machine, Node, NodeWish, Share
 from orchestrator.shipping import shipped
 from orchestrator.signals import leave
 
@@ -88,14 +89,26 @@ def room(address: str, growth: Growth) -> Machine:
     where = f"Ray at {address}: {len(up)} node{'s' * (len(up) > 1)} up with {' and '.join(has)}"
     if growth.types:
         where += f"; {growth.workers} at most may come: {', '.join(map(str, growth.types))}"
-    return Machine((*up, *growth.to_come(workers)), where, is_cluster=True)
+    return Machine((*up, *growth.to_come(workers)), where, is_cluster=True, may_grow=bool(growth.types))
+
+
+def any_holds(share: Share, avoided: Collection[str]) -> bool:
+    """Return whether a node that is up, beside those with these ids, holds a trial of such a share."""
+    return any(
+        _node(found).holds(share.cpus, share.gpus)
+        for found in ray.nodes()
+        if found["Alive"] and found["NodeID"] not in avoided
+    )
 
 
 def _nodes() -> tuple[list[Node], int]:
     """Return the nodes that are up, and how many of them are not the head."""
     alive = [node for node in ray.nodes() if node["Alive"]]
-    nodes = [Node(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in alive]
-    return nodes, sum("node:__internal_head__" not in node["Resources"] for node in alive)
+    return [_node(node) for node in alive], sum("node:__internal_head__" not in node["Resources"] for node in alive)
+
+
+def _node(found: dict[str, Any]) -> Node:
+    return Node(found["Resources"].get("CPU", 0.0), found["Resources"].get("GPU", 0.0))
 
 
 def _found() -> str:

@@ -65,9 +65,17 @@ def run_trials(sweep: OpenSweep) -> str | None:
                 ray_environment.prepare(paths.out, manner.address)
                 from orchestrator import runner
 
-                grows = manner.address is not None and manner.concurrent is None
                 with runner.cluster(manner.address, sweep.machine):
-                    runner.run(plan, paths, driver, execution, sweep.at_once, sweep.signals, grows=grows)
+                    runner.run(
+                        plan,
+                        paths,
+                        driver,
+                        execution,
+                        sweep.at_once,
+                        sweep.signals,
+                        machine=sweep.machine,
+                        asked=manner.concurrent,
+                    )
         finally:
             thread.close()
         if lease.lost is not None:

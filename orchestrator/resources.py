@@ -32,6 +32,8 @@ class Machine:
     """Memory of the smallest GPU; 0 where it is not known."""
     is_cluster: bool = False
     """Whether nodes come and go."""
+    may_grow: bool = False
+    """Whether more may come than are up."""
 
     @property
     def cpus(self) -> float:

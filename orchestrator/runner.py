@@ -19,7 +19,7 @@ import ray
 from ray import tune
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
-from orchestrator.connection import connect, room
+from orchestrator.connection import any_holds, connect, room
 from orchestrator.driver import Driver
 from orchestrator.errors import FAILED
 from orchestrator.failures import Failure
@@ -78,18 +78,22 @@ def run(
     at_once: int,
     signals: Signals,
     *,
-    grows: bool = False,
+    machine: Machine,
+    asked: int | None = None,
 ) -> None:
     """Run the sweep's trials until the study's total is reached, a signal asks to stop, or the driver is in trouble.
 
-    At most `at_once` trials; where that `grows`, as many as nodes that join hold.
+    At most `at_once` trials; on a cluster, unless so many were `asked` for, as many as nodes that join hold.
     """
+    grows = machine.is_cluster and asked is None
+    share = Share(plan.cpus_per_trial, plan.gpus_per_trial, plan.threads)
     # Tune would hand the driver's AWS keys to the trials' processes by a message that Ray logs in a file for all.
     ENV_VARS_TO_PROPAGATE.difference_update([name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")])
     execution = replace(execution, report_s=max(execution.report_s, at_once * DRIVER_REPORT_S))
-    searcher = StudySearcher(driver, paths, execution, at_once, lambda: signals.asked)
+    usable = (lambda avoided: machine.may_grow or any_holds(share, avoided)) if machine.is_cluster else None
+    searcher = StudySearcher(driver, paths, execution, at_once, lambda: signals.asked, usable)
     tuner = tune.Tuner(
-        tune.with_resources(SweepTrial, {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial}),
+        tune.with_resources(SweepTrial, lambda config: _request(share, config["on"])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=StudyScheduler(driver, searcher),
@@ -114,7 +118,7 @@ def run(
     signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune has its own handler, the default would kill us
     signals.gently = _stop_tune
     signals.take()
-    over, share = threading.Event(), Share(plan.cpus_per_trial, plan.gpus_per_trial, plan.threads)
+    over = threading.Event()
     watch = threading.Thread(target=_watch, args=(driver, paths, execution, share, signals, over), daemon=True)
     watch.start()
     if grows:
@@ -126,6 +130,13 @@ def run(
         signals.gently = None
         over.set()
         watch.join()
+
+
+def _request(share: Share, on: dict[str, str]) -> tune.PlacementGroupFactory:
+    """Return what Ray is asked for, on a node with such labels."""
+    bundle = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
+    labels = {"bundle_label_selector": [on]} if on else {}
+    return tune.PlacementGroupFactory([bundle], **labels)
 
 
 def _follow(searcher: StudySearcher, share: Share, over: threading.Event) -> None:

@@ -21,6 +21,7 @@ lacks() {  # one line that says why there can be no hosts here, or nothing
     command -v ip >/dev/null || { echo "test hosts need iproute2 (apt-get install iproute2)"; return; }
     [ -x /usr/sbin/sshd ] || { echo "test hosts need openssh-server (apt-get install openssh-server)"; return; }
     command -v rsync >/dev/null || { echo "ray up needs rsync (apt-get install rsync)"; return; }
+    ! ip link show $BRIDGE >/dev/null 2>&1 || { echo "test hosts are up already (HOSTS=... $0 down)"; return; }
     ip netns add mtsprobe 2>/dev/null || { echo "this machine lets nobody make network namespaces"; return; }
     ip netns del mtsprobe
     unshare --pid --fork --mount true 2>/dev/null || echo "this machine lets nobody make PID and mount namespaces"
@@ -111,6 +112,7 @@ wipe) rm -rf "${HOSTS:?}/$(name "$2")"; disk "$2" ;;
 down)
     for host in $(ip netns list 2>/dev/null | awk '/^mts[0-9]/{print $1}'); do
         ended "${host#mts}"
+        ip link del "v$host" 2>/dev/null || true  # at once: with its namespace it goes a little later
         ip netns del "$host"
     done
     ip link del $BRIDGE 2>/dev/null || true ;;
