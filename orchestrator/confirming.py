@@ -34,7 +34,7 @@ from orchestrator.request import Manner
 from orchestrator.resources import NodeWish, find_machine
 from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
-from orchestrator.study import TrialStudy
+from orchestrator.study import study_of
 from orchestrator.tracking import Projection
 
 MODULE = "orchestrator.confirm"
@@ -64,7 +64,7 @@ class Confirmation:
         self.judge = Judge(plan, self.paths)
         self._searched = read_trials(search.study, search.paths)
         # What a round holds is no point of a space: its trials have configs, and no params.
-        self.study = TrialStudy(self.paths.study_uri, replace(plan, varies=[]), None, self._extended)
+        self.study = study_of(self.paths, replace(plan, varies=[]), None, self._extended)
 
     def trials(self) -> list[TrialRecord]:
         """Return its trials so far."""

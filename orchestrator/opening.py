@@ -43,7 +43,7 @@ from orchestrator.paths import TrialPaths
 from orchestrator.plan import Plan, read_plan
 from orchestrator.publishing import attempt, publish
 from orchestrator.show_confirmation import LEADER
-from orchestrator.study import TrialStudy
+from orchestrator.study import study_of
 from orchestrator.trial_files import read_verdict
 
 
@@ -91,7 +91,7 @@ def _confirmed(search: IdleSweep) -> Mapping[str, Any]:
             f"sweep {search.plan.name!r} has no confirmation, and the test set is opened for its winner; first: "
             f"python -m orchestrator.confirm {search.plan.name} --top 2 --seeds 5"
         ) from error
-    confirmation = TrialStudy(search.paths.confirmation.study_uri, read_plan(search.paths.confirmation.plan), None)
+    confirmation = study_of(search.paths.confirmation, read_plan(search.paths.confirmation.plan), None)
     if confirmation.is_open():
         raise SweepError(
             f"sweep {search.plan.name!r}: its confirmation has trials to run; run its command to the end first"

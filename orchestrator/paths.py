@@ -3,7 +3,8 @@
 OUT/mlflow.db, OUT/mlartifacts/       MLflow's default store
 OUT/cache/tokens/                     token ids, by content
 OUT/NAME/plan.json                    what the sweep is; written once
-OUT/NAME/study.db                     which trials exist and how each ended
+OUT/NAME/study.db                     which trials exist and how each ended; where that is in another database,
+OUT/NAME/study-uri.txt                its URI
 OUT/NAME/trials/NNNN/attempt-K/       of the K-th start: started.json, and end.json where it ended without a verdict
   state-EEEE/, state-EEEE-SSSSSS/     all that training goes on from after epoch E, or S steps into the one after it
   best-EEEE/                          the weights that were best on dev, of epoch E, with their predictions
@@ -117,9 +118,22 @@ class SweepPaths:
         return self.root / "plan.json"
 
     @property
+    def study_file(self) -> Path:
+        """Return the study's own database, where it is in no other."""
+        return self.root / "study.db"
+
+    @property
+    def study_place(self) -> Path:
+        """Return the file that names the database of a study that is not in that file; its confirmation's too."""
+        return self.search.root / "study-uri.txt"
+
+    @property
     def study_uri(self) -> str:
         """Return the study's database."""
-        return f"sqlite:///{self.root / 'study.db'}"
+        try:
+            return self.study_place.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return f"sqlite:///{self.study_file}"
 
     @property
     def lock(self) -> Path:

@@ -79,7 +79,7 @@ def earlier(examined: Examined) -> list[str]:
     plan = settled(paths.plan, drafted.plan)
     require_same_store(paths, request.tracking_uri)
     refuse_other_resources(plan, machine, request.cpus_per_trial)
-    require_sound(paths.root / "study.db")
+    require_sound(paths.study_file)
     return [f"{paths.root}: goes on"]
 
 
@@ -90,6 +90,16 @@ def refuse_other_resources(plan: "Plan", machine: Machine, cpus_per_trial: float
         wrong.append(f"--cpus-per-trial {cpus_per_trial:g}: this sweep was settled with {plan.cpus_per_trial:g}")
     if wrong:
         raise SweepError("\n".join(wrong) + "\n--new puts the sweep aside and settles it for this machine")
+
+
+def study(examined: Examined) -> list[str]:
+    """Ask the study's database, where it is a server."""
+    request, paths = examined.request, examined.paths
+    if "addresses" in examined.wrong or not request.out_is_known:
+        return []
+    from orchestrator.study_place import require_study
+
+    return [redacted(require_study(paths, request.study_uri, new=request.new))]
 
 
 def tracking(examined: Examined) -> list[str]:
@@ -111,5 +121,6 @@ SECOND_STAGE: tuple[Check, ...] = (
     ("share", share),
     ("room", disk),
     ("earlier sweep", earlier),
+    ("study", study),
     ("MLflow", tracking),
 )

@@ -43,6 +43,8 @@ class Request(Manner):
     max_dev_examples: int | None = None
     seed: int = 0
     new: bool = False
+    study_uri: str | None = None
+    """A database for the study; None: the one that the sweep has, OUT/NAME/study.db at first."""
     out: Path
     tracking_uri: str | None = None
     gpus_per_trial: float | None = None

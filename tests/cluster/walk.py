@@ -1,9 +1,9 @@
-"""A real sweep on a cluster of three machines that get lost: `make cluster-test`.
+"""A real sweep on a cluster of machines that get lost: `make cluster-test`.
 
 `ray up` on test hosts, exp4 on workers of one declared GPU each: one has lost its checkout, one does not see the shared
-folder. A worker's host is cut off in mid-trial and booted again; the head is cut off, booted, and the same command goes
-on; `ray down`. The leaderboard is held against that of the same sweep run on this machine alone. What happened, and
-when, is printed, and written as a page with --page FILE.
+folder. A worker's host is cut off in mid-trial and booted again; the head is destroyed with its disk, a new one comes,
+and the same command goes on; `ray down`. The leaderboard is held against that of the same sweep run on this machine
+alone. What happened, and when, is printed, and written as a page with --page FILE.
 """
 
 import argparse
@@ -45,7 +45,6 @@ class Walk:
     def __init__(self, folder):
         """Start nothing yet."""
         self.folder, self.began, self.lines = folder, time.monotonic(), []
-        self.output = folder / "driver.log"
         self.failures = []
 
     def say(self, text):
@@ -106,7 +105,10 @@ class Walk:
         words = " ".join([*SWEEP, "--address", f"{self.hosts.address(1)}:6379", "--out", "/mnt/shared/runs"])
         command = f"cd {CHECKOUT} && export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=~/.ray-token OMP_NUM_THREADS=1"
         self.say(f"on the head: python -m orchestrator.sweep {words}")
-        return launcher.exec(f"{command} && .venv/bin/python -m orchestrator.sweep {words}", self.output)
+        return launcher.exec(
+            f"{command} && .venv/bin/python -m orchestrator.sweep {words} >>/mnt/shared/driver.log 2>&1",
+            self.folder / "exec.log",
+        )
 
     def lose_worker(self, driver):
         """Cut off host 3 in mid-trial, and boot it again; return the seconds until its trial went on."""
@@ -132,7 +134,7 @@ class Walk:
         return {"noticed_s": noticed, "booted_s": booted, "resumed_s": resumed, "host_back_s": back}
 
     def lose_head(self, driver, launcher):
-        """Cut off the head, with the driver, in mid-trial; boot it, `ray up`, and run the same command to its end."""
+        """Destroy the head with its disk and the driver in mid-trial; run the same command to its end on a new one."""
         self.until("another trial is in its midst", lambda: self.running(self.hosts.name(2)), driver)
         ended, before = self.verdicts(), time.time()
         self.hosts.cut(1)
@@ -140,10 +142,11 @@ class Walk:
         self.say(f"the head is cut off, with the driver, MLflow's store open; {ended} of 7 trials have ended")
         driver.kill()
         driver.wait()
+        self.hosts.wipe(1)
         self.hosts.start(1)
         launcher.up()
         again = time.monotonic() - cut
-        self.say(f"the head is booted and `ray up` is done: {again:.1f} s after the cut")
+        self.say(f"a new head is there, with an empty disk, and `ray up` is done: {again:.1f} s after the cut")
         driver = self.sweep(launcher)
         self.until("a trial goes on", lambda: any(self.fresh(self.hosts.name(n), before) for n in (2, 3)), driver)
         resumed = time.monotonic() - cut
@@ -216,7 +219,8 @@ class Walk:
 
     def printed(self):
         """Return what the drivers printed."""
-        return self.output.read_text(encoding="utf-8", errors="replace") if self.output.exists() else ""
+        output = self.hosts.shared / "driver.log"
+        return output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
 
     def until(self, what, holds, driver=None):
         """Wait until something holds; say so where it does not come, or the driver ends before."""
@@ -238,15 +242,18 @@ def page(walk, command):
         ("host lost: it is booted again after", loss["booted_s"]),
         ("host lost: its trial goes on after", loss["resumed_s"]),
         ("host lost: it takes a trial again after, by the autoscaler alone", loss["host_back_s"]),
-        ("head lost: booted and `ray up` done after", head["up_again_s"]),
+        ("head lost with its disk: a new one booted and `ray up` done after", head["up_again_s"]),
         ("head lost: the first trial goes on after", head["resumed_s"]),
     ]
     shown = [line for line in walk.printed().splitlines() if line.startswith(("exp4", "  Ray", "error", "note"))]
+    on = (
+        f"{time.strftime('%F')}, {os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}, shared with other "
+        "jobs. Machines are network and PID namespaces with an sshd each (tests/cluster/hosts.sh); a cut takes the "
+        f"network first, so that no connection says goodbye. Command: `{command}`."
+    )
     return "\n".join([
         "# A sweep on a cluster of three machines that get lost", "",
-        f"{time.strftime('%F')}, {os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}, shared with other "
-        f"jobs. Machines are network and PID namespaces with an sshd each (tests/cluster/hosts.sh); a cut takes the "
-        f"network first, so that no connection says goodbye. Command: `{command}`.", "",
+        on, "",
         "| what | seconds |", "| --- | --- |", *(f"| {name} | {value:.1f} |" for name, value in rows), "",
         "## Transcript", "", "```", *walk.lines, "```", "",
         "## What the drivers printed", "", "```", *shown, "```", "",
@@ -265,10 +272,7 @@ def main():
     # Not under /tmp, which is each host's own.
     with tempfile.TemporaryDirectory(prefix="mts-", dir="/var/tmp", ignore_cleanup_errors=True) as folder:
         walk = Walk(Path(folder))
-        try:
-            holds = walk.run()
-        finally:
-            print(walk.printed()[-3000:])
+        holds = walk.run()
         if arguments.page is not None:
             arguments.page.write_text(page(walk, "make cluster-test"), encoding="utf-8")
     raise SystemExit(0 if holds else 1)
