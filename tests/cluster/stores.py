@@ -1,7 +1,7 @@
 """PostgreSQL as the study's and MLflow's store, S3 for artifacts, eight writers, crashes: `make stores-test`.
 
-A sweep of tiny trials with --study-uri and --tracking-uri on them, its driver killed once, equal to the same sweep
-on files. Then eight processes write metrics while MLflow's server and PostgreSQL are killed: whatever was acknowledged is
+A sweep of tiny trials with --study-uri and --tracking-uri on them, its driver killed once, equal to the same sweep on
+files. Then eight processes write metrics while MLflow's server and PostgreSQL are killed: whatever was acknowledged is
 there. An artifact goes to S3 and comes back. Skips, with the reason, where PostgreSQL or moto is not installed.
 """
 

@@ -29,9 +29,9 @@ from tests.cluster.hosts import Hosts, lacking
 from tests.cluster.launcher import CHECKOUT, ROOT, SHIPPED, Launcher
 from tests.faults.checker import lasting
 
-SWEEP = ["search_spaces/exp4.py", "--profile", "laptop", "--epochs", "3", "--cpus-per-trial", "1"]
-SWEEP += ["--max-train-examples", "160", "--max-dev-examples", "60"]
-EPOCHS = 3
+SWEEP = ["search_spaces/exp4.py", "--profile", "laptop", "--epochs", "4", "--cpus-per-trial", "1"]
+SWEEP += ["--max-train-examples", "400", "--max-dev-examples", "60"]
+EPOCHS = 4
 HOSTS, BAD = 4, 4
 """A head and three workers, of which the last does not see the shared folder."""
 REFUSED = f"node {Hosts.name(BAD)}: does not see /mnt/shared/runs/exp4"
@@ -135,7 +135,7 @@ class Walk:
 
     def lose_head(self, driver, launcher):
         """Destroy the head with its disk and the driver in mid-trial; run the same command to its end on a new one."""
-        self.until("another trial is in its midst", lambda: self.running(self.hosts.name(2)), driver)
+        self.until("another trial is in its midst", lambda: self.running(*map(self.hosts.name, (2, 3))), driver)
         ended, before = self.verdicts(), time.time()
         self.hosts.cut(1)
         cut = time.monotonic()
@@ -195,16 +195,15 @@ class Walk:
             found.append((int(path.parents[1].name), attempt, json.loads(path.read_text(encoding="utf-8"))["host"]))
         return found
 
-    def running(self, host):
-        """Return trial and attempt of what runs on a host beyond the first epoch, and has more than one to go."""
+    def running(self, *hosts):
+        """Return trial and attempt of what runs on these hosts beyond its first epoch, and before its last one."""
         newest = {number: (attempt, at) for number, attempt, at in self.started()}
-        return [
-            (number, attempt)
-            for number, (attempt, at) in newest.items()
-            if at == host and (self.paths.trial(number).attempt(attempt) / "state-0001").exists()
-            and not (self.paths.trial(number).attempt(attempt) / "state-0002").exists()
-            and not self.paths.trial(number).verdict.exists()
-        ]  # fmt: skip
+        return [(number, attempt) for number, (attempt, at) in newest.items() if at in hosts and self.midst(number)]
+
+    def midst(self, number):
+        """Return whether a trial has saved an epoch, and has not ended."""
+        states = {path.name for path in self.paths.trial(number).root.glob("attempt-*/state-????")}
+        return bool(states) and f"state-{EPOCHS:04d}" not in states and not self.paths.trial(number).verdict.exists()
 
     def fresh(self, host, since):
         """Return whether an attempt has begun on a host since then, by the clock."""
