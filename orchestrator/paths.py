@@ -1,7 +1,7 @@
 """Every path of a sweep, built in one place.
 
 OUT/mlflow.db, OUT/mlartifacts/       MLflow's default store
-OUT/cache/tokens/                     token ids, by content
+OUT/cache/tokens/                     token ids, by content; both caches lie in $SWEEP_CACHE where that is set
 OUT/NAME/plan.json                    what the sweep is; written once
 OUT/NAME/study.db                     which trials exist and how each ended; where that is in another database,
 OUT/NAME/study-uri.txt                its URI
@@ -16,6 +16,7 @@ OUT/NAME/confirm/                     its confirmation on fresh seeds: plan.json
 OUT/test-set-openings.jsonl           every opening of a test set, by whatever sweep, and what was scored
 """
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,9 @@ from model.files import flush_folder, make_folder
 Stage = Literal["search", "confirm"]
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 OPENINGS = "test-set-openings.jsonl"
+CACHE = "SWEEP_CACHE"
+"""In the environment that a node's Ray was started in: a folder on its own disk for the caches. OUT is shared by all
+nodes, and a disk beside the GPU is read faster than one behind a network."""
 RESERVED = frozenset({"cache", "encoders", "mlartifacts", "mlflow.db", "mlflow-server.log", OPENINGS})
 """What OUT holds beside the sweeps."""
 
@@ -188,7 +192,7 @@ class SweepPaths:
     @property
     def token_cache(self) -> Path:
         """Return the folder of the packed token ids, shared by all sweeps."""
-        return self.out / "cache" / "tokens"
+        return self._cache / "tokens"
 
     @property
     def encoders(self) -> Path:
@@ -198,7 +202,13 @@ class SweepPaths:
     @property
     def prefix_cache(self) -> Path:
         """Return the folder of the frozen layers' states, shared by all sweeps."""
-        return self.out / "cache" / "prefix"
+        return self._cache / "prefix"
+
+    @property
+    def _cache(self) -> Path:
+        """Return where this machine keeps what can be computed again: its own folder, which its environment may name."""
+        own = os.environ.get(CACHE)
+        return Path(own) if own else self.out / "cache"
 
     def trial(self, number: int) -> TrialPaths:
         """Return the paths of a trial."""

@@ -11,6 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "cluster" / "local.yaml"
 CHECKOUT = "~/multitask-sweeps"
+CACHE = "/root/sweep-cache"
 SMALL = "--object-store-memory=100000000"
 UP_S = 180
 
@@ -78,4 +79,4 @@ def started(command, more):
     """Return a start command for a small node whose GPU is declared and not there; another command as it is."""
     if "ray start" not in command:
         return command
-    return f"export SWEEP_DECLARED_GPUS=1; {command} {more}"
+    return f"export SWEEP_DECLARED_GPUS=1 SWEEP_CACHE={CACHE}; {command} {more}"

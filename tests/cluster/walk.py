@@ -26,7 +26,7 @@ from orchestrator.plan import read_plan
 from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_verdict
 from tests.cluster.hosts import Hosts, lacking
-from tests.cluster.launcher import CHECKOUT, ROOT, SHIPPED, Launcher
+from tests.cluster.launcher import CACHE, CHECKOUT, ROOT, SHIPPED, Launcher
 from tests.faults.checker import lasting
 
 SWEEP = ["search_spaces/exp4.py", "--profile", "laptop", "--epochs", "4", "--cpus-per-trial", "1"]
@@ -81,6 +81,9 @@ class Walk:
             self.loss = self.lose_worker(driver)
             self.head = self.lose_head(driver, launcher)
             ran = self.ended()
+            for number in (2, 3):
+                kept = hosts.ssh(number, f"du -sh {CACHE}/prefix | cut -f1").strip()
+                self.say(f"host {number} keeps the frozen layers' states on its own disk: {kept}")
             launcher.down()
             left = [number for number in range(1, HOSTS + 1) if self.has_raylet(number)]
             self.expect("ray down leaves no raylet on any host", holds=not left)
