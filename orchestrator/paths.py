@@ -206,7 +206,7 @@ class SweepPaths:
 
     @property
     def _cache(self) -> Path:
-        """Return where this machine keeps what can be computed again: its own folder, which its environment may name."""
+        """Return where this machine keeps what can be computed again: in OUT, or in a folder of its own."""
         own = os.environ.get(CACHE)
         return Path(own) if own else self.out / "cache"
 
