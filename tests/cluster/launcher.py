@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "cluster" / "local.yaml"
 CHECKOUT = "~/multitask-sweeps"
 CACHE = "/root/sweep-cache"
+PASSED_ON = ("RAY_worker_niceness",)
+"""Of this process's environment: on a busy machine Ray's own 15 is little."""
 SMALL = "--object-store-memory=100000000"
 UP_S = 180
 
@@ -79,4 +81,5 @@ def started(command, more):
     """Return a start command for a small node whose GPU is declared and not there; another command as it is."""
     if "ray start" not in command:
         return command
-    return f"export SWEEP_DECLARED_GPUS=1 SWEEP_CACHE={CACHE}; {command} {more}"
+    kept = " ".join(f"{name}={os.environ[name]}" for name in PASSED_ON if name in os.environ)
+    return f"export SWEEP_DECLARED_GPUS=1 SWEEP_CACHE={CACHE} {kept}; {command} {more}"

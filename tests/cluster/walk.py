@@ -30,7 +30,7 @@ from tests.cluster.launcher import CACHE, CHECKOUT, ROOT, SHIPPED, Launcher
 from tests.faults.checker import lasting
 
 SWEEP = ["search_spaces/exp4.py", "--profile", "laptop", "--epochs", "4", "--cpus-per-trial", "1"]
-SWEEP += ["--max-train-examples", "400", "--max-dev-examples", "60"]
+SWEEP += ["--max-train-examples", "160", "--max-dev-examples", "60"]
 EPOCHS = 4
 HOSTS, BAD = 4, 4
 """A head and three workers, of which the last does not see the shared folder."""
