@@ -4,6 +4,7 @@ Ray keeps an archive by its content, and each node unpacks it once. It comes bef
 name, so that all nodes run what the driver runs.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -14,13 +15,14 @@ from pathlib import Path
 PACKAGES = ("model", "evidence", "orchestrator")
 ROOT = Path(__file__).parents[1]
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Set where `ray job submit` started this process: it has sent a folder of its own, and Ray takes no second one."""
+"""Set where `ray job submit` started this process: Ray takes no second folder beside one that it has sent."""
 
 
 @contextmanager
 def shipped() -> Iterator[dict[str, str] | None]:
     """Hold a folder with the packages alone for ray.init's runtime environment; None where a job has sent them."""
-    if SUBMITTED in os.environ:
+    job = json.loads(os.environ.get(SUBMITTED) or "{}")
+    if (job.get("runtime_env") or {}).get("working_dir"):
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="sweep-code-") as folder:
