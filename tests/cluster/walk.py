@@ -147,9 +147,12 @@ class Walk:
         driver.wait()
         self.hosts.wipe(1)
         self.hosts.start(1)
+        launcher.down()  # else `ray up` takes the new machine, at the old address, for one that is set up
         launcher.up()
         again = time.monotonic() - cut
-        self.say(f"a new head is there, with an empty disk, and `ray up` is done: {again:.1f} s after the cut")
+        self.say(
+            f"a new head is there, with an empty disk; `ray down` and `ray up` are done: {again:.1f} s after the cut"
+        )
         driver = self.sweep(launcher)
         self.until("a trial goes on", lambda: any(self.fresh(self.hosts.name(n), before) for n in (2, 3)), driver)
         resumed = time.monotonic() - cut
