@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
 
-.PHONY: aws-test sweep test quick check types layering format mlflow bench bench-gpu honesty thousand kills failpoints faults soak corruptions outages pairs simulate sample lock clean help
+.PHONY: sweep test quick check types layering format mlflow bench bench-gpu honesty thousand kills failpoints faults soak corruptions outages pairs simulate cluster-test autoscaling-test stores-test aws-test sample lock clean help
 
 help:  ## the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, here is %d.%d; say make PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -90,6 +90,23 @@ $(AWS)/.installed: requirements.lock
 
 aws-test: $(AWS)/.installed  ## ray_cluster.yaml against moto's server: account, bootstrap, machines, volume (2 minutes)
 	@PYTHONPATH=. $(AWS)/bin/python -m pytest -s -rs tests/cluster/test_aws.py
+
+cluster-test: $(STAMP)  ## a sweep on test hosts that get lost: ray up, kill, resume, ray down (as root; 15 minutes)
+	@OMP_NUM_THREADS=1 $(PY) -m tests.cluster.walk $(if $(PAGE),--page $(PAGE))
+
+autoscaling-test: $(STAMP)  ## a sweep on Ray's autoscaler, from no worker to three and back (as root; 5 minutes)
+	@OMP_NUM_THREADS=1 $(PY) -m tests.cluster.autoscaling $(if $(PAGE),--page $(PAGE))
+
+STORES := .stores
+$(STORES)/installed: $(STAMP)
+	@$(PYTHON) -m venv $(STORES)/moto
+	@$(STORES)/moto/bin/pip install -qq --disable-pip-version-check 'moto[s3,server]==5.2.5'
+	@$(PY) -m pip install -qq --disable-pip-version-check --target $(STORES)/clients 'psycopg[binary]==3.3.9' boto3==1.44.8
+	@touch $@
+
+stores-test: $(STORES)/installed  ## PostgreSQL and S3 under eight writers and crashes (Debian's postgresql; 10 minutes)
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(STORES)/clients OMP_NUM_THREADS=1 $(PY) -m tests.cluster.stores \
+		--moto $(STORES)/moto/bin/moto_server $(if $(PAGE),--page $(PAGE))
 
 sample: $(STAMP)  ## writes the bundled sample again (the same bytes)
 	@$(PY) scripts/make_sample.py model/sample

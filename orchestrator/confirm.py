@@ -32,6 +32,7 @@ def confirm(
     data: Annotated[str | None, typer.Option(help="Where the sweep's data lie now, if they moved.")] = None,
     address: options.Address = None,
     concurrent: options.Concurrent = None,
+    wait_for_nodes: options.WaitForNodes = 600.0,
     prefix_cache_gb: options.PrefixCacheGb = 50.0,
     hang_after: Annotated[
         float, typer.Option(min=1, help="Give up a trial's process after so many seconds without a step.")
@@ -52,7 +53,8 @@ def confirm(
 
         asked = ConfirmRequest(
             name=name, out=out.resolve(), top=top, seeds=seeds, tracking_uri=tracking_uri, data=data, address=address,
-            concurrent=concurrent, prefix_cache_gb=prefix_cache_gb, hang_after=hang_after, as_json=as_json, quiet=quiet,
+            concurrent=concurrent, wait_for_nodes=wait_for_nodes, prefix_cache_gb=prefix_cache_gb,
+            hang_after=hang_after, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         if open_test:
             from orchestrator.opening import open_test_set

@@ -31,10 +31,10 @@ from orchestrator.plan import Plan, absolute, concurrency, read_plan
 from orchestrator.publishing import attempt, publish
 from orchestrator.readiness import refuse_other_resources
 from orchestrator.request import Manner
-from orchestrator.resources import find_machine
+from orchestrator.resources import NodeWish, find_machine
 from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
-from orchestrator.study import TrialStudy
+from orchestrator.study import study_of
 from orchestrator.tracking import Projection
 
 MODULE = "orchestrator.confirm"
@@ -52,7 +52,6 @@ class ConfirmRequest(Manner):
     tracking_uri: str | None = None
     data: str | None = None
     """Where the data lie now, if they moved."""
-    concurrent: int | None = None
 
 
 class Confirmation:
@@ -65,7 +64,7 @@ class Confirmation:
         self.judge = Judge(plan, self.paths)
         self._searched = read_trials(search.study, search.paths)
         # What a round holds is no point of a space: its trials have configs, and no params.
-        self.study = TrialStudy(self.paths.study_uri, replace(plan, varies=[]), None, self._extended)
+        self.study = study_of(self.paths, replace(plan, varies=[]), None, self._extended)
 
     def trials(self) -> list[TrialRecord]:
         """Return its trials so far."""
@@ -134,7 +133,8 @@ def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signa
     asked, plan = asked_and_planned(request, search)
     if request.address is not None:
         ray_environment.prepare(request.out, request.address)
-    machine = find_machine(request.address)
+    wish = NodeWish(plan.cpus_per_trial, plan.gpus_per_trial, request.wait_for_nodes)
+    machine = find_machine(request.address, wish, lambda line: console.print(line, soft_wrap=True))
     signals.take()  # ray.init has taken them
     refuse_other_resources(plan, machine, None)
     paths = search.paths.confirmation

@@ -40,6 +40,7 @@ def doctor(
     new: options.New = False,
     out: options.Out = "runs",
     tracking_uri: options.SweepTracking = None,
+    study_uri: options.StudyUri = None,
     address: options.Address = None,
     gpus_per_trial: options.GpusPerTrial = None,
     cpus_per_trial: options.CpusPerTrial = None,
@@ -68,9 +69,10 @@ def doctor(
             file=file or Path("doctor"), name=name, out=out, pairs=set_ or (),
             fields={"epochs": epochs, "max_train_examples": max_train_examples, "seed": seed},
             profile=profile.value, data=data, encoder=encoder, trials=trials, max_dev_examples=max_dev_examples,
-            seed=seed or 0, new=new, tracking_uri=tracking_uri, address=address, gpus_per_trial=gpus_per_trial,
+            seed=seed or 0, new=new, tracking_uri=tracking_uri, study_uri=study_uri,
+            address=address, gpus_per_trial=gpus_per_trial,
             cpus_per_trial=cpus_per_trial, concurrent=concurrent, prefix_cache_gb=prefix_cache_gb,
-            keep_checkpoints=keep_checkpoints, strict_data=strict_data,
+            keep_checkpoints=keep_checkpoints, strict_data=strict_data, wait_for_nodes=0.0,
         )  # fmt: skip
         checks = (*(FIRST_STAGE if file is not None else WITHOUT_A_FILE), *SECOND_STAGE)
         _tell(Finding("versions", [_versions()]))

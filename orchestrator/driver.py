@@ -110,10 +110,11 @@ class Driver:
                 return "stop"
         return "go on"
 
-    def close(self, number: int, death: tuple[Failure, str] | None = None) -> None:
+    def close(self, number: int, death: tuple[Failure, str] | None = None, *, counts: bool = True) -> None:
         """Settle a trial whose attempt is over: by what its folder says, else it is handed out again.
 
-        `death` is what is known of an attempt that ended without a word of its own.
+        `death` is what is known of an attempt that ended without a word of its own. Where it `counts`, enough that
+        are alike stop the sweep.
         """
         with self._hearing:
             self._heard.pop(number, None)
@@ -146,13 +147,18 @@ class Driver:
             self._publish(
                 {"event": "interrupted", "trial": number, "failure": str(failure), "error": error, "wait": wait}
             )
-            self._count(failure, error)
+            if counts:
+                self._count(failure, error)
+
+    def tell(self, number: int, about: str, text: str) -> None:
+        """Say something of a trial that a person should know."""
+        self._publish({"event": "note", "trial": number, "about": about, "text": text})
 
     def waiting(self, text: str) -> None:
         """Say that no trial begins, and what they wait for."""
         with self._hearing:
             number = min(self._heard, default=0)
-        self._publish({"event": "note", "trial": number, "about": "waiting", "text": text})
+        self.tell(number, "waiting", text)
 
     def stopping(self) -> None:
         """Say that what runs is being saved, since somebody asked the sweep to stop."""

@@ -11,7 +11,7 @@ from orchestrator.named import require_sweep
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan, read_plan
 from orchestrator.store import require_same_store
-from orchestrator.study import TrialStudy
+from orchestrator.study import TrialStudy, study_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,6 @@ def idle_sweep(name: str, out: Path, tracking_uri: str | None, advice: str) -> I
     with hold(paths, advice):
         require_same_store(paths, tracking_uri)
         plan = read_plan(paths.plan)
-        study = TrialStudy(paths.study_uri, plan, None)
+        study = study_of(paths, plan, None)
         with leased(study, advice):
             yield IdleSweep(paths, plan, study)

@@ -66,7 +66,16 @@ def run_trials(sweep: OpenSweep) -> str | None:
                 from orchestrator import runner
 
                 with runner.cluster(manner.address, sweep.machine):
-                    runner.run(plan, paths, driver, execution, sweep.at_once, sweep.signals)
+                    runner.run(
+                        plan,
+                        paths,
+                        driver,
+                        execution,
+                        sweep.at_once,
+                        sweep.signals,
+                        machine=sweep.machine,
+                        asked=manner.concurrent,
+                    )
         finally:
             thread.close()
         if lease.lost is not None:

@@ -45,10 +45,16 @@ Name = Annotated[str | None, typer.Option(help="The sweep's name; the file's ste
 New = Annotated[bool, typer.Option("--new", help="Put an earlier sweep of this name aside.")]
 Out = Annotated[str, typer.Option(help="Where results go.")]
 SweepTracking = Annotated[str | None, typer.Option(help="An MLflow server or database; OUT/mlflow.db by default.")]
+StudyUri = Annotated[
+    str | None, typer.Option(help="A database for the study, as postgresql+psycopg://HOST/NAME; OUT/NAME/study.db.")
+]
 Address = Annotated[str | None, typer.Option(help="A Ray head, HOST:PORT or auto; a local Ray by default.")]
 GpusPerTrial = Annotated[float | None, typer.Option(min=0, help="1 where there are GPUs.")]
 CpusPerTrial = Annotated[float | None, typer.Option(min=0.1, help="The cores shared out by default.")]
 Concurrent = Annotated[int | None, typer.Option(min=1, help="At most so many trials at once.")]
+WaitForNodes = Annotated[
+    float, typer.Option(min=0, help="Wait so many seconds for a cluster's first node that holds a trial.")
+]
 KeepCheckpoints = Annotated[
     int, typer.Option(min=1, help="Keep the weights of so many best trials, and of every registered one.")
 ]

@@ -1,9 +1,10 @@
 """Every path of a sweep, built in one place.
 
 OUT/mlflow.db, OUT/mlartifacts/       MLflow's default store
-OUT/cache/tokens/                     token ids, by content
+OUT/cache/tokens/                     token ids, by content; both caches lie in $SWEEP_CACHE where that is set
 OUT/NAME/plan.json                    what the sweep is; written once
-OUT/NAME/study.db                     which trials exist and how each ended
+OUT/NAME/study.db                     which trials exist and how each ended; where that is in another database,
+OUT/NAME/study-uri.txt                its URI
 OUT/NAME/trials/NNNN/attempt-K/       of the K-th start: started.json, and end.json where it ended without a verdict
   state-EEEE/, state-EEEE-SSSSSS/     all that training goes on from after epoch E, or S steps into the one after it
   best-EEEE/                          the weights that were best on dev, of epoch E, with their predictions
@@ -15,6 +16,7 @@ OUT/NAME/confirm/                     its confirmation on fresh seeds: plan.json
 OUT/test-set-openings.jsonl           every opening of a test set, by whatever sweep, and what was scored
 """
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +27,9 @@ from model.files import flush_folder, make_folder
 Stage = Literal["search", "confirm"]
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 OPENINGS = "test-set-openings.jsonl"
+CACHE = "SWEEP_CACHE"
+"""In the environment that a node's Ray was started in: a folder on its own disk for the caches. OUT is shared by all
+nodes, and a disk beside the GPU is read faster than one behind a network."""
 RESERVED = frozenset({"cache", "encoders", "mlartifacts", "mlflow.db", "mlflow-server.log", OPENINGS})
 """What OUT holds beside the sweeps."""
 
@@ -117,9 +122,22 @@ class SweepPaths:
         return self.root / "plan.json"
 
     @property
+    def study_file(self) -> Path:
+        """Return the study's own database, where it is in no other."""
+        return self.root / "study.db"
+
+    @property
+    def study_place(self) -> Path:
+        """Return the file that names the database of a study that is not in that file; its confirmation's too."""
+        return self.search.root / "study-uri.txt"
+
+    @property
     def study_uri(self) -> str:
         """Return the study's database."""
-        return f"sqlite:///{self.root / 'study.db'}"
+        try:
+            return self.study_place.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return f"sqlite:///{self.study_file}"
 
     @property
     def lock(self) -> Path:
@@ -174,7 +192,7 @@ class SweepPaths:
     @property
     def token_cache(self) -> Path:
         """Return the folder of the packed token ids, shared by all sweeps."""
-        return self.out / "cache" / "tokens"
+        return self._cache / "tokens"
 
     @property
     def encoders(self) -> Path:
@@ -184,7 +202,13 @@ class SweepPaths:
     @property
     def prefix_cache(self) -> Path:
         """Return the folder of the frozen layers' states, shared by all sweeps."""
-        return self.out / "cache" / "prefix"
+        return self._cache / "prefix"
+
+    @property
+    def _cache(self) -> Path:
+        """Return where this machine keeps what can be computed again: in OUT, or in a folder of its own."""
+        own = os.environ.get(CACHE)
+        return Path(own) if own else self.out / "cache"
 
     def trial(self, number: int) -> TrialPaths:
         """Return the paths of a trial."""

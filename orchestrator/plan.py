@@ -184,7 +184,9 @@ def read_plan(path: Path) -> Plan:
 
 
 def concurrency(plan: Plan, machine: Machine, asked: int | None) -> int:
-    """Return how many trials run at once."""
+    """Return how many trials run at once: on a cluster as many as are asked for, so that nodes come for them."""
+    if machine.is_cluster and asked is not None:
+        return min(plan.trials, asked)
     return max(1, min(plan.trials, machine.holds(plan.cpus_per_trial, plan.gpus_per_trial), asked or plan.trials))
 
 

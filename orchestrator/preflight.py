@@ -24,6 +24,7 @@ from orchestrator.redaction import redacted
 from orchestrator.request import Request
 from orchestrator.resources import this_machine, visible_gpus
 from orchestrator.spec import load_sweep
+from orchestrator.study_place import wrong_study
 
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 """Schemes of MLflow's stores that keep experiments and models."""
@@ -50,8 +51,11 @@ def folders(examined: Examined) -> list[str]:
 def addresses(examined: Examined) -> list[str]:
     """Refuse addresses of MLflow and Ray that are written wrong, or not safe to join; nobody is asked yet."""
     request = examined.request
-    refuse([*_wrong_tracking(request.tracking_uri), *_wrong_address(request.address)])
-    return [redacted(place) for place in (request.tracking_uri, request.address) if place] or ["of this machine alone"]
+    refuse([
+        *_wrong_tracking(request.tracking_uri), *wrong_study(request.study_uri), *_wrong_address(request.address)
+    ])  # fmt: skip
+    places = (request.tracking_uri, request.study_uri, request.address)
+    return [redacted(place) for place in places if place] or ["of this machine alone"]
 
 
 def search_space(examined: Examined) -> list[str]:

@@ -1,8 +1,10 @@
 """What a sweep needs beyond its files, asked last: the machine or cluster, and MLflow. Loads torch, Ray or MLflow."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from orchestrator import ray_environment
+from orchestrator.console import say
 from orchestrator.errors import SweepError, refuse
 from orchestrator.examination import Check, Examined
 from orchestrator.gpu_memory import too_large_for_the_gpu
@@ -10,21 +12,29 @@ from orchestrator.paths import sqlite_file
 from orchestrator.preflight import disk, inspect_for
 from orchestrator.profiles import choose
 from orchestrator.redaction import redacted
-from orchestrator.resources import Machine, Share, find_machine, too_large
+from orchestrator.request import Request
+from orchestrator.resources import Machine, NodeWish, Share, find_machine, too_large
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan
 
 
 def machine(examined: Examined) -> list[str]:
-    """Find the machine, or connect to the cluster."""
-    address = examined.request.address
+    """Find the machine, or connect to the cluster and wait for a node that holds a trial."""
+    request = examined.request
     if "addresses" in examined.wrong:
         return []
-    if address is not None:
-        ray_environment.prepare(examined.paths.out, address)
-    examined.machine = examined.machine or find_machine(address)
+    if request.address is not None:
+        ray_environment.prepare(examined.paths.out, request.address)
+    wait_s = 0.0 if request.dry_run else request.wait_for_nodes
+    wish = NodeWish.of(request.cpus_per_trial, request.gpus_per_trial, wait_s)
+    examined.machine = examined.machine or find_machine(request.address, wish, lambda line: _tell(request, line))
     return [examined.machine.where]
+
+
+def _tell(request: Request, line: str) -> None:
+    if not request.quiet:
+        say(line, to=sys.stderr)
 
 
 def profile(examined: Examined) -> list[str]:
@@ -69,7 +79,7 @@ def earlier(examined: Examined) -> list[str]:
     plan = settled(paths.plan, drafted.plan)
     require_same_store(paths, request.tracking_uri)
     refuse_other_resources(plan, machine, request.cpus_per_trial)
-    require_sound(paths.root / "study.db")
+    require_sound(paths.study_file)
     return [f"{paths.root}: goes on"]
 
 
@@ -80,6 +90,16 @@ def refuse_other_resources(plan: "Plan", machine: Machine, cpus_per_trial: float
         wrong.append(f"--cpus-per-trial {cpus_per_trial:g}: this sweep was settled with {plan.cpus_per_trial:g}")
     if wrong:
         raise SweepError("\n".join(wrong) + "\n--new puts the sweep aside and settles it for this machine")
+
+
+def study(examined: Examined) -> list[str]:
+    """Ask the study's database, where it is a server."""
+    request, paths = examined.request, examined.paths
+    if "addresses" in examined.wrong or not request.out_is_known:
+        return []
+    from orchestrator.study_place import require_study
+
+    return [redacted(require_study(paths, request.study_uri, new=request.new))]
 
 
 def tracking(examined: Examined) -> list[str]:
@@ -101,5 +121,6 @@ SECOND_STAGE: tuple[Check, ...] = (
     ("share", share),
     ("room", disk),
     ("earlier sweep", earlier),
+    ("study", study),
     ("MLflow", tracking),
 )

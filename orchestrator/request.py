@@ -12,6 +12,10 @@ class Manner:
 
     address: str | None = None
     """A Ray head; None: a Ray of this process alone."""
+    concurrent: int | None = None
+    """At most so many trials at once; None: as many as there is room for."""
+    wait_for_nodes: float = 600.0
+    """Seconds that a cluster is given until a node is up that holds a trial."""
     prefix_cache_gb: float = 50.0
     hang_after: float = 600.0
     local: bool = False
@@ -39,11 +43,12 @@ class Request(Manner):
     max_dev_examples: int | None = None
     seed: int = 0
     new: bool = False
+    study_uri: str | None = None
+    """A database for the study; None: the one that the sweep has, OUT/NAME/study.db at first."""
     out: Path
     tracking_uri: str | None = None
     gpus_per_trial: float | None = None
     cpus_per_trial: float | None = None
-    concurrent: int | None = None
     keep_checkpoints: int = 10
     strict_data: bool = False
     dry_run: bool = False

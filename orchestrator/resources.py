@@ -1,10 +1,11 @@
 """What there is to run on, and how much of it a trial gets."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,14 @@ class Machine:
     """This machine, or the cluster behind an address."""
 
     nodes: Sequence[Node]
+    """Those that are up, and those that may come."""
     where: str
     gpu_bytes: int = 0
     """Memory of the smallest GPU; 0 where it is not known."""
+    is_cluster: bool = False
+    """Whether nodes come and go."""
+    may_grow: bool = False
+    """Whether more may come than are up."""
 
     @property
     def cpus(self) -> float:
@@ -53,12 +59,33 @@ class Share:
     threads: int
 
 
-def find_machine(address: str | None) -> Machine:
-    """Return this machine, or the cluster behind the address. Raises UnreachableError. Imports torch, or Ray."""
-    if address is not None:
-        from orchestrator import runner
+@dataclass(frozen=True)
+class NodeWish:
+    """What a node must have for a trial to run on it, and how long such a node is waited for."""
 
-        return runner.connect(address)
+    cpus: float
+    gpus: float
+    wait_s: float
+
+    @classmethod
+    def of(cls, cpus_per_trial: float | None, gpus_per_trial: float | None, wait_s: float) -> Self:
+        """Return the least that is asked for on a command line."""
+        return cls(cpus_per_trial or 1.0, gpus_per_trial or 0.0, wait_s)
+
+    def __str__(self) -> str:
+        """Return it as a person reads it."""
+        return f"{self.cpus:g} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
+
+
+def find_machine(address: str | None, wish: NodeWish, tell: Callable[[str], None]) -> Machine:
+    """Return this machine, or the cluster behind the address once a node of it may hold a trial.
+
+    `tell` is given a line where that is waited for. Raises UnreachableError. Imports torch, or Ray.
+    """
+    if address is not None:
+        from orchestrator import connection
+
+        return connection.connect_and_wait(address, wish, tell)
     return this_machine()
 
 

@@ -17,19 +17,17 @@ from pathlib import Path
 
 import ray
 from ray import tune
-from ray._private import services
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
+from orchestrator.connection import any_holds, connect, room
 from orchestrator.driver import Driver
-from orchestrator.errors import FAILED, UNREACHABLE, SweepError, UnreachableError
+from orchestrator.errors import FAILED
 from orchestrator.failures import Failure
-from orchestrator.limits import within
+from orchestrator.node_types import Growth
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.processes import guardian
-from orchestrator.ray_environment import open_to_all
-from orchestrator.redaction import redacted
-from orchestrator.resources import Machine, Node, Share
+from orchestrator.resources import Machine, Share
 from orchestrator.scheduler import StudyScheduler
 from orchestrator.searcher import StudySearcher
 from orchestrator.signals import STOP_S, Signals, blocked, leave
@@ -37,18 +35,14 @@ from orchestrator.trial import Execution
 from orchestrator.trial_files import STARTED, write_end
 from orchestrator.worker import SweepTrial
 
-CONNECT_TIMEOUT_S = 8
-GREETING_S = 5
-SETTINGS = b"\0\0\0\4\0\0\0\0\0"
-"""An empty frame of this kind."""
-ANSWER_S = 25
-"""Seconds in which a head has to let us in, once it listens."""
 DRIVER_REPORT_S = 0.05
 """Seconds between two reports of all trials together: each costs the driver some 5 ms."""
 SILENCE_S = 10.0
 """Seconds that a process is given, beyond what its own watchdog waits, before the driver gives it up."""
 BEGIN_S = 30.0
 """Seconds in which some trial's process has to begin; after that a person is told what is waited for."""
+FOLLOW_S = 5.0
+"""How often nodes are looked for that have joined."""
 WATCH_S, PAUSE_S = 0.5, 5.0
 """How often silence is looked for; a look that comes so late says that this process stood still itself."""
 
@@ -76,87 +70,35 @@ def cluster(address: str | None, machine: Machine) -> Iterator[None]:
             ray.shutdown()
 
 
-def connect(address: str) -> Machine:
-    """Connect to a Ray head and return what its cluster has. Raises UnreachableError.
+def run(
+    plan: Plan,
+    paths: SweepPaths,
+    driver: Driver,
+    execution: Execution,
+    at_once: int,
+    signals: Signals,
+    *,
+    machine: Machine,
+    asked: int | None = None,
+) -> None:
+    """Run the sweep's trials until the study's total is reached, a signal asks to stop, or the driver is in trouble.
 
-    Raises SweepError where `auto` finds a head of another machine that takes everybody's code.
+    At most `at_once` trials; on a cluster, unless so many were `asked` for, as many as nodes that join hold.
     """
-    meant = _found() if address == "auto" else address
-    host, _, port = meant.rpartition(":")
-    try:
-        within(CONNECT_TIMEOUT_S + GREETING_S, lambda: _knock(host.strip("[]"), int(port), meant))
-    except (OSError, ValueError) as error:
-        raise UnreachableError(f"no Ray head at {meant} ({error}); expected HOST:PORT of ray start --head") from error
-    if not ray.is_initialized():
-        # It waits in C++ for whoever listens there and is no head: no exception ends that.
-        said = f"error: Ray at {address} has not answered for {ANSWER_S} s; is it ray start --head that listens there?"
-        deadline = threading.Timer(ANSWER_S, leave, (UNREACHABLE, said))
-        deadline.start()
-        try:
-            ray.init(address=meant, log_to_driver=False, logging_level=logging.ERROR)
-        except Exception as error:
-            said = redacted(" ".join(str(error).split()))[:500]  # cut after that: half a secret is not known for one
-            raise UnreachableError(f"Ray at {address} refused: {said}") from error
-        finally:
-            deadline.cancel()
-    return Machine(_nodes(), f"Ray at {address}")
-
-
-def _found() -> str:
-    """Return the address that Ray finds for `auto`: of the head, or the node, that this machine started last."""
-    try:
-        meant = str(services.canonicalize_bootstrap_address_or_die("auto"))
-    except Exception as error:
-        said = redacted(" ".join(str(error).split()))[:300]
-        raise UnreachableError(f"no Ray runs on this machine ({said}); --address HOST:PORT names one") from error
-    own = meant.rpartition(":")[0] == services.get_node_ip_address()
-    if not own and (wrong := open_to_all(meant)):
-        raise SweepError(f"--address auto (this machine is a node of {meant}): {wrong}")
-    return meant
-
-
-def _knock(host: str, port: int, address: str) -> None:
-    with socket.create_connection((host, port), CONNECT_TIMEOUT_S) as connection:
-        _greet(connection, address)
-
-
-def _nodes() -> list[Node]:
-    has = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in has]
-
-
-def _greet(connection: socket.socket, address: str) -> None:
-    """Raise UnreachableError unless who listens there speaks gRPC, as Ray does: it would be waited for in C++.
-
-    RFC 9113, section 3.4: a server's first frame is SETTINGS.
-    """
-    if os.environ.get("RAY_USE_TLS", "0") == "1":
-        return
-    connection.settimeout(GREETING_S)
-    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
-    try:
-        first = connection.recv(9)
-    except TimeoutError as error:
-        raise UnreachableError(
-            f"Ray at {address} has not answered for {GREETING_S} s; is it ray start --head that listens there?"
-        ) from error
-    if first[3:4] != SETTINGS[3:4]:
-        raise UnreachableError(f"what listens at {address} is no Ray head; expected HOST:PORT of ray start --head")
-
-
-def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_once: int, signals: Signals) -> None:
-    """Run the sweep's trials until the study's total is reached, a signal asks to stop, or the driver is in trouble."""
+    grows = machine.is_cluster and asked is None
+    share = Share(plan.cpus_per_trial, plan.gpus_per_trial, plan.threads)
     # Tune would hand the driver's AWS keys to the trials' processes by a message that Ray logs in a file for all.
     ENV_VARS_TO_PROPAGATE.difference_update([name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")])
     execution = replace(execution, report_s=max(execution.report_s, at_once * DRIVER_REPORT_S))
-    searcher = StudySearcher(driver, paths, execution, lambda: signals.asked)
+    usable = (lambda avoided: machine.may_grow or any_holds(share, avoided)) if machine.is_cluster else None
+    searcher = StudySearcher(driver, paths, execution, at_once, lambda: signals.asked, usable)
     tuner = tune.Tuner(
-        tune.with_resources(SweepTrial, {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial}),
+        tune.with_resources(SweepTrial, lambda config: _request(share, config["on"])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=StudyScheduler(driver, searcher),
             num_samples=-1,
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=plan.trials if grows else at_once,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
@@ -176,9 +118,11 @@ def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_
     signal.signal(signal.SIGUSR1, lambda *_: None)  # until Tune has its own handler, the default would kill us
     signals.gently = _stop_tune
     signals.take()
-    over, share = threading.Event(), Share(plan.cpus_per_trial, plan.gpus_per_trial, plan.threads)
+    over = threading.Event()
     watch = threading.Thread(target=_watch, args=(driver, paths, execution, share, signals, over), daemon=True)
     watch.start()
+    if grows:
+        threading.Thread(target=_follow, args=(searcher, share, over), daemon=True).start()
     try:
         if not signals.asked:
             tuner.fit()
@@ -186,6 +130,20 @@ def run(plan: Plan, paths: SweepPaths, driver: Driver, execution: Execution, at_
         signals.gently = None
         over.set()
         watch.join()
+
+
+def _request(share: Share, on: dict[str, str]) -> tune.PlacementGroupFactory:
+    """Return what Ray is asked for, on a node with such labels."""
+    bundle = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
+    labels = {"bundle_label_selector": [on]} if on else {}
+    return tune.PlacementGroupFactory([bundle], **labels)
+
+
+def _follow(searcher: StudySearcher, share: Share, over: threading.Event) -> None:
+    """Let more trials run where nodes join."""
+    while not over.wait(FOLLOW_S):
+        with suppress(Exception):  # Ray may be about to tell everybody that it has gone
+            searcher.at_once = max(searcher.at_once, room("", Growth()).holds(share.cpus, share.gpus))
 
 
 def _stop_tune() -> None:

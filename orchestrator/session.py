@@ -31,7 +31,8 @@ from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
 from orchestrator.spec import LoadedSweep
 from orchestrator.store import require_same_store
-from orchestrator.study import TrialStudy
+from orchestrator.study import study_of
+from orchestrator.study_place import note_study
 from orchestrator.tracking import Projection
 
 MODULE = "orchestrator.sweep"
@@ -103,7 +104,8 @@ def _drive(command: Command) -> int:
     refuse_other_resources(plan, command.machine, request.cpus_per_trial)
     keep_encoder(drafted.encoder, paths.encoders)
     notes = _concerns(paths, drafted)
-    study = TrialStudy(paths.study_uri, plan, command.loaded.sweep.space)
+    note_study(paths, request.study_uri)
+    study = study_of(paths, plan, command.loaded.sweep.space)
     with leased(study) as lease:
         sweep = OpenSweep(
             plan=plan,

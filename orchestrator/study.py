@@ -28,7 +28,7 @@ from model.files import make_folder
 from orchestrator.errors import SweepError
 from orchestrator.halving import Halving
 from orchestrator.lease import FencedError, Holder, Lease
-from orchestrator.paths import sqlite_file
+from orchestrator.paths import SweepPaths, sqlite_file
 from orchestrator.plan import Plan
 from orchestrator.redaction import redacted
 from orchestrator.spec import Space, on_seed
@@ -63,12 +63,19 @@ class TrialStudy:
     """The study of one sweep, over Optuna's ask and tell."""
 
     def __init__(
-        self, uri: str, plan: Plan, space: Space | None, extend: Callable[[], Plan | None] = lambda: None
+        self,
+        uri: str,
+        plan: Plan,
+        space: Space | None,
+        extend: Callable[[], Plan | None] = lambda: None,
+        name: str | None = None,
     ) -> None:
-        """Open the study of this plan, or create it.
+        """Open the study of this plan, or create it; its name in the database is `name`, or the plan's own.
 
         `extend` is asked when all trials of the plan have ended: for a plan with more of them, or that it is done.
+        Raises SweepError where the database cannot be used.
         """
+        self._name = name or plan.name
         self._plan = plan
         self._space = space
         self._extend = extend
@@ -86,11 +93,13 @@ class TrialStudy:
         reach("study: open")
         try:
             self._storage = RDBStorage(uri, engine_kwargs={"connect_args": {"timeout": 60}} if file else None)
+        except ModuleNotFoundError as error:
+            raise SweepError(f"{redacted(uri)}: {error}; install the database's driver") from error
         except RuntimeError as error:  # of another version's tables
             said = " ".join(str(error).split())
             raise SweepError(f"{file or redacted(uri)}: {said}; --new starts the sweep afresh") from error
         self._study = optuna.create_study(
-            study_name=plan.name,
+            study_name=self._name,
             storage=self._storage,
             sampler=RandomSampler(),
             direction="maximize",
@@ -106,7 +115,7 @@ class TrialStudy:
         """
         engine = self._storage.engine
         holder = Holder.here()
-        lease = Lease.take(engine, self._plan.name, holder, ttl_s=LEASE_S, same_host_is_dead=True, advice=advice)
+        lease = Lease.take(engine, self._name, holder, ttl_s=LEASE_S, same_host_is_dead=True, advice=advice)
         lease.guard(engine)
         return lease
 
@@ -315,6 +324,15 @@ def _use_write_ahead_log(path: Path) -> None:
     require_sound(path)
     with closing(sqlite3.connect(path, timeout=60)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+def study_of(
+    paths: SweepPaths, plan: Plan, space: Space | None, extend: Callable[[], Plan | None] = lambda: None
+) -> TrialStudy:
+    """Return the study of a sweep, or of its confirmation: in a database that others share, under a name of its own."""
+    alone = sqlite_file(paths.study_uri) is not None
+    name = None if alone else f"{plan.name} {plan.sweep_id} {paths.stage}"
+    return TrialStudy(paths.study_uri, plan, space, extend, name)
 
 
 def require_sound(path: Path) -> None:

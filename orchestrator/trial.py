@@ -22,7 +22,8 @@ from model.heap import bound_heap
 from model.prefix_cache import PrefixCache, PrefixCacheError
 from model.sizes import parameter_counts
 from model.training import EpochResult, Position, TaskData, TrainingState, fine_tune_by_steps
-from orchestrator.failures import FORGIVEN, Failure, InfrastructureError, PreemptedError, class_of, told
+from orchestrator.device import device_of
+from orchestrator.failures import FORGIVEN, Failure, PreemptedError, class_of, told
 from orchestrator.material import Material, depths_alike, examples_of, material_of
 from orchestrator.paths import SweepPaths, best_folder, state_folder
 from orchestrator.plan import Plan
@@ -129,9 +130,7 @@ class _Run:
         if self.history:
             yield self._report(resumed=True)
         torch.set_num_threads(self.plan.threads)
-        if self.plan.gpus_per_trial and not torch.cuda.is_available():
-            raise InfrastructureError("the plan gives each trial a GPU and torch sees none here: driver, or CPU build?")
-        device = torch.device("cuda" if self.plan.gpus_per_trial else "cpu")
+        device = device_of(self.plan.gpus_per_trial)
         if device.type == "cpu":
             bound_heap()
         self.material = material = material_of(self.plan, self.paths)

@@ -15,7 +15,9 @@ from ray import tune
 from model.config import config_from_dict
 from model.failpoints import reach
 from orchestrator import spot
+from orchestrator.failures import Failure
 from orchestrator.guards import guard_logs, guard_output
+from orchestrator.nodes import OF_THE_NODE, host, unfit, versions
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import read_plan
 from orchestrator.redaction import redacted
@@ -69,6 +71,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
     _reports: Generator[dict[str, Any], None, None]
     _watchdog: Watchdog | None = None
     _spent = False
+    _unfit: str | None = None
+    """Why this node cannot do the sweep's trials."""
 
     @_told_without_secrets()
     def setup(self, config: dict[str, Any]) -> None:
@@ -78,7 +82,11 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
         logging.basicConfig()  # to the worker's log, which Ray keeps
         logging.getLogger("model").setLevel(logging.INFO)
         _watch_spot()
+        self._number, self._on_cluster = config["number"], bool(config["versions"])
         paths = SweepPaths(Path(config["out"]), config["sweep"], config["stage"])
+        self._unfit = unfit(paths.root, config["versions"], versions()) if self._on_cluster else None
+        if self._unfit is not None:
+            return
         execution = Execution(**config["execution"])
         attempt = paths.trial(config["number"]).attempt(config["attempt"])
         self._watchdog = watchdog = Watchdog(attempt / HANG, execution.hang_s)
@@ -96,17 +104,29 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
     @_told_without_secrets()
     def step(self) -> dict[str, Any]:
         """Return the next report."""
-        assert self._watchdog is not None
-        self._watchdog.arm()
-        try:
-            report = next(self._reports)
-        finally:
-            self._watchdog.rest()
+        report = self._next() if self._unfit is None else self._refusal(self._unfit)
         # After any failure the next trial gets a fresh process: what this one holds could make it fail too.
         self._spent = self._spent or report.get("failure") is not None
+        if self._on_cluster and report.get("failure") in OF_THE_NODE:
+            node = ray.get_runtime_context().get_node_id()
+            report = {**report, "node": node, "error": f"node {host()}: {report['error']}"}
         reach("report: leaves", trial=report["number"], epochs=len(report["history"]), done=report["done"])
         # As text: Tune flattens nested results on the way to a searcher.
         return {"report": json.dumps(report), "done": report["done"], "epoch": len(report["history"])}
+
+    def _next(self) -> dict[str, Any]:
+        """Return the trial's next report, watched over."""
+        assert self._watchdog is not None
+        self._watchdog.arm()
+        try:
+            return next(self._reports)
+        finally:
+            self._watchdog.rest()
+
+    def _refusal(self, why: str) -> dict[str, Any]:
+        """Return the one report of a trial that came to a node that cannot do it."""
+        said = {"state": "open", "failure": str(Failure.INFRASTRUCTURE), "error": why}
+        return {"number": self._number, "history": [], "done": True, **said}
 
     @_told_without_secrets()
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -121,7 +141,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
     @_told_without_secrets()
     def cleanup(self) -> None:
         """Leave the trial: where it has not ended, it is saved where it stands."""
-        self._reports.close()
+        if self._unfit is None:
+            self._reports.close()
         if self._watchdog is not None:
             self._watchdog.close()
             self._watchdog = None

@@ -49,7 +49,8 @@ def test_what_is_in_order_is_listed_with_what_would_be_used(examine):
 
     assert code == 0
     assert list(found) == [
-        "versions", "options", "folders", "addresses", "search space", "sweep", "machine", "profile", "share", "MLflow",
+        "versions", "options", "folders", "addresses", "search space", "sweep", "machine", "profile", "share", "study",
+        "MLflow",
     ]  # fmt: skip
     assert all(row.startswith("ok ") for row in found.values())
     assert "torch " in found["versions"]

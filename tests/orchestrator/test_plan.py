@@ -499,3 +499,20 @@ def test_auto_takes_the_study_where_there_is_a_gpu(gpus, name):
 
     assert (profile.name, "GPU" in why) == (name, True)
     assert choose("study", 0.0) == (PROFILES["study"], "asked for")
+
+
+@pytest.mark.parametrize("coming", [1, 2])
+def test_the_demand_is_for_all_that_may_come_before_any_is_up(drafted, coming):
+    """With a head alone a sweep asks for as many GPUs at once as may come: the autoscaler brings them at once."""
+    nodes = (Node(0, 0.0), *[Node(4, 1.0)] * coming)
+    machine = Machine(nodes, "Ray at a test's head", is_cluster=True, may_grow=True)
+    plan = drafted(on=machine).plan
+    assert (plan.gpus_per_trial, plan.cpus_per_trial, plan.trials) == (1.0, 4.0, 2)
+    assert concurrency(plan, machine, None) == coming
+
+
+def test_concurrent_is_taken_at_its_word_on_a_cluster(drafted):
+    """More than is up now: nodes may join. On one machine it is no more than that holds."""
+    plan = drafted(on=Machine((Node(1, 0.0),), "here"), cpus_per_trial=1.0).plan
+    assert concurrency(plan, Machine((Node(1, 0.0),), "Ray at a test's head", is_cluster=True), 2) == 2
+    assert concurrency(plan, Machine((Node(1, 0.0),), "here"), 2) == 1

@@ -120,6 +120,13 @@ def _imported(node):
     return []
 
 
+WAYS_OF_OURS = (
+    "runner.cluster", "connection.connect", "connection.connect_and_wait", "resources.find_machine"
+)  # fmt: skip
+UNDER_THEM = {"connection.py", "resources.py", "runner.py"}
+"""What those functions stand in, and pass each other on."""
+
+
 def calls_of_ray(root):
     """Return the files that call Ray's ways in, and those that reach them without ray_environment.prepare."""
     callers, unprepared = set(), []
@@ -130,8 +137,8 @@ def calls_of_ray(root):
         called = {names.of(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         if called & {f"ray.{way}" for way in WAYS_TO_RAY}:
             callers.add(path.name)
-        ways = {"orchestrator.runner.cluster", "orchestrator.runner.connect", "orchestrator.resources.find_machine"}
-        if path.name != "resources.py" and called & ways and "orchestrator.ray_environment.prepare" not in called:
+        ways = {f"orchestrator.{way}" for way in WAYS_OF_OURS}
+        if path.name not in UNDER_THEM and called & ways and "orchestrator.ray_environment.prepare" not in called:
             unprepared.append(path.name)
     return callers, unprepared
 
@@ -260,8 +267,8 @@ def _normal(name):
 
 
 def test_ray_is_started_and_joined_from_one_file_whose_callers_set_the_environment():
-    """ray.init stands in orchestrator/runner.py alone; who calls that has called ray_environment.prepare."""
-    assert calls_of_ray(ROOT) == ({"runner.py"}, [])
+    """ray.init stands in runner.py and connection.py alone; who calls those has called ray_environment.prepare."""
+    assert calls_of_ray(ROOT) == ({"connection.py", "runner.py"}, [])
 
 
 @pytest.mark.parametrize(
@@ -269,7 +276,11 @@ def test_ray_is_started_and_joined_from_one_file_whose_callers_set_the_environme
     [
         ("orchestrator/plan.py", "import ray\nray.init()", ({"plan.py"}, [])),
         ("orchestrator/plan.py", "from ray import init as start\nstart('auto')", ({"plan.py"}, [])),
-        ("orchestrator/plan.py", "from orchestrator import runner\nrunner.connect('a:1')", (set(), ["plan.py"])),
+        (
+            "orchestrator/plan.py",
+            "from orchestrator import connection\nconnection.connect('a:1')",
+            (set(), ["plan.py"]),
+        ),
         (
             "orchestrator/plan.py",
             "from orchestrator.resources import find_machine\nfind_machine(a)",

@@ -1,0 +1,148 @@
+"""A Ray cluster that runs already: whether its head answers, what the cluster has, what may come to it.
+
+Import it after orchestrator.ray_environment.prepare.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+import ray
+from ray._private import services
+
+from orchestrator.errors import UNREACHABLE, SweepError, UnreachableError
+from orchestrator.limits import within
+from orchestrator.node_types import Growth, growth_of
+from orchestrator.ray_environment import open_to_all
+from orchestrator.redaction import redacted
+from orchestrator.resources import Machine, Node, NodeWish, Share
+from orchestrator.shipping import shipped
+from orchestrator.signals import leave
+
+CONNECT_TIMEOUT_S = 8
+GREETING_S = 5
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+"""An empty frame of this kind."""
+ANSWER_S = 25
+"""Seconds in which a head has to let us in, once it listens."""
+LOOK_S = 2.0
+"""How often nodes are looked for that are waited for."""
+
+
+def connect(address: str) -> Machine:
+    """Connect to a Ray head and return what its cluster has, and may get. Raises UnreachableError.
+
+    Raises SweepError where `auto` finds a head of another machine that takes everybody's code.
+    """
+    meant = _found() if address == "auto" else address
+    host, _, port = meant.rpartition(":")
+    try:
+        within(CONNECT_TIMEOUT_S + GREETING_S, lambda: _knock(host.strip("[]"), int(port), meant))
+    except (OSError, ValueError) as error:
+        raise UnreachableError(f"no Ray head at {meant} ({error}); expected HOST:PORT of ray start --head") from error
+    if not ray.is_initialized():
+        # It waits in C++ for whoever listens there and is no head: no exception ends that.
+        said = f"error: Ray at {address} has not answered for {ANSWER_S} s; is it ray start --head that listens there?"
+        deadline = threading.Timer(ANSWER_S, leave, (UNREACHABLE, said))
+        deadline.start()
+        try:
+            with shipped() as code:
+                ray.init(address=meant, log_to_driver=False, logging_level=logging.ERROR, runtime_env=code)
+        except Exception as error:
+            said = redacted(" ".join(str(error).split()))[:500]  # cut after that: half a secret is not known for one
+            raise UnreachableError(f"Ray at {address} refused: {said}") from error
+        finally:
+            deadline.cancel()
+    return room(address, growth_of(ray.get_runtime_context().gcs_address))
+
+
+def connect_and_wait(address: str, wish: NodeWish, tell: Callable[[str], None]) -> Machine:
+    """Connect, and wait for a node that holds a trial where none is up and none is known to come.
+
+    `tell` is given a line when the wait begins. Raises UnreachableError, also where no such node has come in time.
+    """
+    machine, since, told = connect(address), time.monotonic(), False
+    while not machine.holds(wish.cpus, wish.gpus):
+        waited = time.monotonic() - since
+        if waited >= wish.wait_s:
+            after = f"in {wish.wait_s:.0f} s" if wish.wait_s else "yet"
+            raise UnreachableError(
+                f"no node with {wish} has come {after} ({machine.where}); look at `ray status`, or wait longer with "
+                "--wait-for-nodes SECONDS"
+            )
+        if not told:
+            told = True
+            tell(f"waiting for a node with {wish}, {wish.wait_s:.0f} s at most: {machine.where}")
+        time.sleep(LOOK_S)
+        machine = room(address, Growth())
+    return machine
+
+
+def room(address: str, growth: Growth) -> Machine:
+    """Return what a cluster that we are connected to has now, and what may come to it."""
+    up, workers = _nodes()
+    has = [f"{sum(getattr(node, name) for node in up):g} {name.upper()[:-1]}s" for name in ("cpus", "gpus")]
+    where = f"Ray at {address}: {len(up)} node{'s' * (len(up) > 1)} up with {' and '.join(has)}"
+    if growth.types:
+        where += f"; {growth.workers} at most may come: {', '.join(map(str, growth.types))}"
+    return Machine((*up, *growth.to_come(workers)), where, is_cluster=True, may_grow=bool(growth.types))
+
+
+def any_holds(share: Share, avoided: Collection[str]) -> bool:
+    """Return whether a node that is up, beside those with these ids, holds a trial of such a share."""
+    return any(
+        _node(found).holds(share.cpus, share.gpus)
+        for found in ray.nodes()
+        if found["Alive"] and found["NodeID"] not in avoided
+    )
+
+
+def _nodes() -> tuple[list[Node], int]:
+    """Return the nodes that are up, and how many of them are not the head."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return [_node(node) for node in alive], sum("node:__internal_head__" not in node["Resources"] for node in alive)
+
+
+def _node(found: dict[str, Any]) -> Node:
+    return Node(found["Resources"].get("CPU", 0.0), found["Resources"].get("GPU", 0.0))
+
+
+def _found() -> str:
+    """Return the address that Ray finds for `auto`: of the head, or the node, that this machine started last."""
+    try:
+        meant = str(services.canonicalize_bootstrap_address_or_die("auto"))
+    except Exception as error:
+        said = redacted(" ".join(str(error).split()))[:300]
+        raise UnreachableError(f"no Ray runs on this machine ({said}); --address HOST:PORT names one") from error
+    own = meant.rpartition(":")[0] == services.get_node_ip_address()
+    if not own and (wrong := open_to_all(meant)):
+        raise SweepError(f"--address auto (this machine is a node of {meant}): {wrong}")
+    return meant
+
+
+def _knock(host: str, port: int, address: str) -> None:
+    with socket.create_connection((host, port), CONNECT_TIMEOUT_S) as connection:
+        _greet(connection, address)
+
+
+def _greet(connection: socket.socket, address: str) -> None:
+    """Raise UnreachableError unless who listens there speaks gRPC, as Ray does: it would be waited for in C++.
+
+    RFC 9113, section 3.4: a server's first frame is SETTINGS.
+    """
+    if os.environ.get("RAY_USE_TLS", "0") == "1":
+        return
+    connection.settimeout(GREETING_S)
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
+    try:
+        first = connection.recv(9)
+    except TimeoutError as error:
+        raise UnreachableError(
+            f"Ray at {address} has not answered for {GREETING_S} s; is it ray start --head that listens there?"
+        ) from error
+    if first[3:4] != SETTINGS[3:4]:
+        raise UnreachableError(f"what listens at {address} is no Ray head; expected HOST:PORT of ray start --head")
