@@ -18,7 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import RDBStorage
+from optuna.storages import RDBStorage, get_storage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -31,6 +31,7 @@ from orchestrator.lease import FencedError, Holder, Lease
 from orchestrator.paths import sqlite_file
 from orchestrator.plan import Plan
 from orchestrator.redaction import redacted
+from orchestrator.sole_writer import SoleWriterStorage
 from orchestrator.spec import Space, on_seed
 
 Ended = Literal["completed", "pruned", "failed"]
@@ -89,9 +90,10 @@ class TrialStudy:
         except RuntimeError as error:  # of another version's tables
             said = " ".join(str(error).split())
             raise SweepError(f"{file or redacted(uri)}: {said}; --new starts the sweep afresh") from error
+        self._known = SoleWriterStorage(get_storage(self._storage))
         self._study = optuna.create_study(
             study_name=plan.name,
-            storage=self._storage,
+            storage=self._known,
             sampler=RandomSampler(),
             direction="maximize",
             load_if_exists=True,
@@ -108,6 +110,7 @@ class TrialStudy:
         holder = Holder.here()
         lease = Lease.take(engine, self._plan.name, holder, ttl_s=LEASE_S, same_host_is_dead=True, advice=advice)
         lease.guard(engine)
+        self._known.begin()
         return lease
 
     def next_proposal(self) -> Proposal | None:
@@ -189,7 +192,7 @@ class TrialStudy:
         reach("study: tell", trial=number, state=ended)
         state = next(state for state, name in _STATES.items() if name == ended)
         # Not study.tell: of a pruned trial it would keep the last value, where the best counts.
-        self._storage.set_trial_state_values(trial._trial_id, state, None if best is None else [best])  # noqa: SLF001
+        self._known.set_trial_state_values(trial._trial_id, state, None if best is None else [best])  # noqa: SLF001
         reach("study: told", trial=number, state=ended)
 
     def ended(self) -> dict[int, Ended]:
@@ -272,7 +275,7 @@ class TrialStudy:
         return RandomSampler(seed) if self._plan.sampler == "random" else TPESampler(seed=seed)
 
     def _set_attr(self, trial: FrozenTrial, name: str, value: Any) -> None:
-        self._storage.set_trial_user_attr(trial._trial_id, name, value)  # noqa: SLF001
+        self._known.set_trial_user_attr(trial._trial_id, name, value)  # noqa: SLF001
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]

@@ -5,7 +5,6 @@ written by it, into a real folder. In place of steps of torch there is a clock o
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -182,10 +181,7 @@ def _training(
 
 @contextmanager
 def tabulated(dev: int, epoch_of_day_s: float) -> Iterator[None]:
-    """Let orchestrator/trial.py train by the table, on so many dev examples a task.
-
-    A worker's files are not flushed to the disk: a thousand machines would do that, each on its own.
-    """
+    """Let orchestrator/trial.py train by the table, on so many dev examples a task."""
     source = SimpleNamespace(config=None, revision=None, identity=lambda: {"name": "simulated"})
     material = SimpleNamespace(encoder=source, cache=SimpleNamespace(limit_bytes=0))
     prefix = SimpleNamespace(encoder=source, build=lambda *_: iter(()))
@@ -197,9 +193,7 @@ def tabulated(dev: int, epoch_of_day_s: float) -> Iterator[None]:
         "examples_of": lambda *_: examples(dev), "FrozenPrefix": lambda *_: prefix, "depths_alike": lambda *_: set(),
         "bound_heap": lambda *_: None, "parameter_counts": lambda *_: (110_000_000, 15_000_000),
     }  # fmt: skip
-    flush = os.fsync
     with ExitStack() as stack:
         for name, value in put.items():
             stack.enter_context(mock.patch.object(trial, name, value))
-        stack.enter_context(mock.patch.object(os, "fsync", lambda handle: None if _WORKING else flush(handle)))
         yield
