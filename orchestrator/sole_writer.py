@@ -96,9 +96,7 @@ class SoleWriterStorage(BaseStorage):
             },
         )
 
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Set a trial's state, and its values; return whether that took effect."""
         done: list[bool] = []
         place = self._places.get(trial_id)

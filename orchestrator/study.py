@@ -7,7 +7,7 @@ with the same effect as once.
 import logging
 import sqlite3
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,6 +203,10 @@ class TrialStudy:
             if trial.state.is_finished()
         }
 
+    def epochs(self) -> dict[int, int]:
+        """Return how many epochs were reported of each trial."""
+        return {trial.number: len(trial.intermediate_values) for trial in self._study.get_trials(deepcopy=False)}
+
     def running(self) -> list[int]:
         """Return the numbers of the trials that exist and have not ended."""
         return [t.number for t in self._study.get_trials(deepcopy=False) if not t.state.is_finished()]
@@ -223,20 +227,20 @@ class TrialStudy:
             self._plan = self._extend() or self._plan
         return len(trials) < self._plan.trials
 
-    def failures(self) -> dict[int, tuple[str, str]]:
+    def failures(self, but: Container[int] = ()) -> dict[int, tuple[str, str]]:
         """Return class and text of the failures that the study alone knows of: points where the space fails."""
         return {
             trial.number: (trial.user_attrs["failure"], trial.user_attrs["error"])
             for trial in self._study.get_trials(deepcopy=False)
-            if {"failure", "error"} <= trial.user_attrs.keys()
+            if trial.number not in but and {"failure", "error"} <= trial.user_attrs.keys()
         }
 
-    def configs(self) -> dict[int, TrialConfig]:
-        """Return the config of every trial that exists."""
+    def configs(self, but: Container[int] = ()) -> dict[int, TrialConfig]:
+        """Return the config of every trial that exists, `but` these."""
         return {
             trial.number: config_from_dict(trial.user_attrs["config"])
             for trial in self._study.get_trials(deepcopy=False)
-            if "config" in trial.user_attrs
+            if trial.number not in but and "config" in trial.user_attrs
         }
 
     def _hand_out(self, trial: optuna.Trial) -> Proposal:

@@ -39,7 +39,8 @@ class Actor:
     """Tasks that were scheduled before it had started."""
     tasks: set[int] = field(default_factory=set)
     """Numbers of the events that are out."""
-    stopping: int | None = None
+    removed: bool = False
+    """Whether it was given up before it had started."""
 
 
 class SimulatedActors:
@@ -127,7 +128,9 @@ class SimulatedActors:
             return False
         actor = self._live[tracked_actor]
         self._drop(actor)
-        assert stop_future is not None or not actor.started
+        if not actor.started:  # as Ray's manager: nobody hears of it any more
+            tracked_actor._on_start = tracked_actor._on_stop = tracked_actor._on_error = None  # noqa: SLF001
+            actor.removed = True
         self._at(self._clock.now_s + self._fleet.stop_s, lambda: self._stopped(actor))
         return True
 
@@ -247,7 +250,7 @@ class SimulatedActors:
                 self._at(ready_s, lambda actor=actor: self._started(actor))
 
     def _started(self, actor: Actor) -> None:
-        if actor.tracked not in self._live:
+        if actor.tracked not in self._live or actor.removed:
             return
         assert actor.process is not None
         with self._clock.beside("workers"):

@@ -98,4 +98,4 @@ def calls(sweep: Any) -> list[str]:
 
 def end(found: dict[str, Any]) -> list[str]:
     """Return what the sweep's end takes."""
-    return [f"at the end, CPU seconds since its beginning: {({k: round(v, 1) for k, v in found.items()})}"]
+    return [f"at the end, CPU seconds since its beginning: { ({k: round(v, 1) for k, v in found.items()}) }"]

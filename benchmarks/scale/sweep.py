@@ -211,7 +211,9 @@ class Sweep:
 
 def _marks(trials: int) -> list[int]:
     """Return at how many ended trials a sample is taken."""
-    return sorted({mark for mark in (100, 300, 500, 1000, 2000, 3000, 5000, 7000, 8000, 9000, trials) if mark <= trials})
+    return sorted(
+        {mark for mark in (100, 300, 500, 1000, 2000, 3000, 5000, 7000, 8000, 9000, trials) if mark <= trials}
+    )
 
 
 def _shim(clock: Any) -> Any:

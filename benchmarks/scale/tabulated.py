@@ -150,7 +150,11 @@ def _evaluation(config: TrialConfig, epoch: int, data: list[TaskData]) -> Evalua
         assert labels is not None
         right = rng.random(len(labels)) < value
         if entry.task.outputs == 1:
-            guessed = np.where(right, labels, 1 - labels) if entry.task.kind == "binary" else labels + rng.normal(size=len(labels))
+            guessed = (
+                np.where(right, labels, 1 - labels)
+                if entry.task.kind == "binary"
+                else labels + rng.normal(size=len(labels))
+            )
             outputs[entry.task.name] = (4 * guessed - 2)[:, None].astype(np.float32)
         else:
             guessed = np.where(right, labels, (labels + 1) % entry.task.outputs).astype(int)
@@ -171,7 +175,9 @@ def _training(
         for step in range(first, STEPS):
             _WORKING[-1].train(step_s)
             within = {"seconds": torch.tensor((step + 1) * step_s)}
-            yield Position(epoch, step + 1, STEPS, partial(TrainingState, epoch - 1, weights, moments, step + 1, within))
+            yield Position(
+                epoch, step + 1, STEPS, partial(TrainingState, epoch - 1, weights, moments, step + 1, within)
+            )
         yield EpochResult(
             epoch=epoch, train_loss=1 / epoch, learning_rate=config.learning_rate,
             dev=_evaluation(config, epoch, data), train_seconds=STEPS * step_s, evaluation_seconds=0.0,
