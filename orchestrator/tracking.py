@@ -47,6 +47,8 @@ SUMMARY = (
 """The leaderboard's columns that are metrics of a config's run, beside the tasks' scores."""
 METRICS_A_CALL = 1000
 """MLflow takes no more at once."""
+JUDGED_SOON = 1000
+"""Completed trials up to which verdicts are kept current; five seconds each time by then, and more than linearly so."""
 CLOSE_S = 20.0
 """Longer than MLflow takes for what is left to say; a server that does not answer is not waited for."""
 SETTLE_S = 3.0
@@ -140,7 +142,8 @@ class Projection:
         """Bring MLflow up to date with the trials; may be called again at any time, and after any failure.
 
         With `soon`, ranks and gaps, of which every new score changes many, may wait for a later call: they take a tenth
-        of the time at most. So may the board that says which trials' weights are kept, and the ends that follow from it.
+        of the time at most. So may the board that says whose weights are kept, and the ends that follow from it.
+        Verdicts on more than JUDGED_SOON configs wait for the sweep's end.
         """
         with self._alone():
             self._sync(trials, soon=soon)
@@ -158,7 +161,7 @@ class Projection:
         if soon and started < self._board_due:
             return
         all_due = not soon or started >= self._summaries_due
-        if all_due:
+        if all_due and (not soon or sum(trial.state == "completed" for trial in trials) <= JUDGED_SOON):
             self._judgement = self.judge.judge(groups(self._plan, trials))
         judged = time.monotonic()
         board = leaderboard(self._plan, self._paths, trials, self._runs, self._judgement)

@@ -85,6 +85,7 @@ class Sweep:
         self._cluster = cluster
         self.actors: Any = None
         self.ends: dict[int, str] = {}
+        self._begun: set[int] = set()
         self.handed_out_s = 0.0
         """When the last trial was handed out."""
         self.attempts = 0
@@ -159,7 +160,9 @@ class Sweep:
         self.meters.reports[kind] += 1
         if kind == "started":
             self.attempts += 1
-            self.handed_out_s = self.clock.now_s
+            if event["trial"] not in self._begun:  # another attempt comes at the end too, when machines idle
+                self._begun.add(event["trial"])
+                self.handed_out_s = self.clock.now_s
         elif kind in ENDS:
             self.doubled += event["trial"] in self.ends
             self.ends[event["trial"]] = kind
