@@ -10,6 +10,7 @@ documentation has for each of these: OptunaSearch over SQLite, a checkpoint an e
 import argparse
 import functools
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument("--equipped", action="store_true")
     asked = parser.parse_args()
     ray_environment.prepare(asked.out, None)
+    del os.environ["TUNE_GLOBAL_CHECKPOINT_S"]  # who has nothing else needs Tune's snapshots
 
     import ray
     from ray import tune
