@@ -16,7 +16,9 @@ from orchestrator.spec import Sweep
 SWEEP = Sweep(
     question="How long does a trial take that has next to no work?",
     baseline=base({epochs}),
-    configs=[replace(base({epochs}), seed=seed, heads=HeadConfig(dropout=0.1 * (seed % 3))) for seed in range({trials})],
+    configs=[
+        replace(base({epochs}), seed=seed, heads=HeadConfig(dropout=0.1 * (seed % 3))) for seed in range({trials})
+    ],
 )
 '''
 

@@ -1,4 +1,4 @@
-"""Simulated time. It jumps while the driver waits for its workers, and passes while it works, by what that takes here."""
+"""Simulated time: it jumps while the driver waits for its workers, and passes by what its work takes here."""
 
 import os
 import time
@@ -10,6 +10,7 @@ from typing import Literal
 from unittest import mock
 
 Who = Literal["driver", "projection", "workers"]
+WHO: tuple[Who, ...] = ("driver", "projection", "workers")
 FLUSH_S = 0.002
 """Seconds of a flush to the disk: of a cloud's block storage, or a database server's answer. An assumption."""
 
@@ -40,9 +41,7 @@ class Clock:
     now_s: float = 0.0
     shared_until_s: float = 0.0
     """Until then the projection is at work."""
-    spent: dict[Who, Spent] = field(
-        default_factory=lambda: {"driver": Spent(), "projection": Spent(), "workers": Spent()}
-    )
+    spent: dict[Who, Spent] = field(default_factory=lambda: {who: Spent() for who in WHO})
     flushes: int = 0
     _who: Who = "workers"
     _since: tuple[float, int, int] = (0.0, 0, 0)

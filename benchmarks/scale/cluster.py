@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,7 +56,7 @@ class SimulatedActors:
     ) -> None:
         """Have all machines come up; `beside` does what is due until a time, and tells when something is due next."""
         self._clock, self._fleet, self._process_on, self._beside = clock, fleet, process_on, beside
-        self._random = random.Random(fleet.seed)
+        self._random = random.Random(fleet.seed)  # noqa: S311  (losses of machines)
         self._numbers = itertools.count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._dropped: set[int] = set()
@@ -120,7 +121,7 @@ class SimulatedActors:
 
     def remove_actor(self, tracked_actor: TrackedActor, kill: bool = False, stop_future: Any = None) -> bool:  # noqa: FBT001, FBT002  (Ray's)
         """End a process; tell whether its on_stop will be called."""
-        del kill
+        del kill, stop_future
         if tracked_actor.actor_id in self._failed:
             return False
         if tracked_actor in self._pending:
@@ -245,9 +246,9 @@ class SimulatedActors:
             actor.process = self._process_on(gpu)
             ready_s = now_s + self._fleet.message_s + self._fleet.start_s
             if ready_s >= gpu.lost_s:
-                self._at(gpu.lost_s + self._fleet.detected_s, lambda actor=actor: self._died(actor, None))
+                self._at(gpu.lost_s + self._fleet.detected_s, partial(self._died, actor, None))
             else:
-                self._at(ready_s, lambda actor=actor: self._started(actor))
+                self._at(ready_s, partial(self._started, actor))
 
     def _started(self, actor: Actor) -> None:
         if actor.tracked not in self._live or actor.removed:

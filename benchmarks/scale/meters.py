@@ -9,11 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from benchmarks.scale.clock import Clock
+from benchmarks.scale.clock import WHO, Clock
 
 FIGURES = (
-    "driver cpu s", "driver charged s", "projection cpu s", "projection charged s", "driver statements", "driver commits",
-    "projection statements", "mlflow statements", "mlflow calls", "driver bytes", "projection bytes",
+    "driver cpu s", "driver charged s", "projection cpu s", "projection charged s", "driver statements",
+    "driver commits", "projection statements", "mlflow statements", "mlflow calls", "driver bytes", "projection bytes",
     "workers cpu s", "driver flushes", "projection flushes",
 )  # fmt: skip
 """What is counted up; the rest of a sample is taken as it is."""
@@ -38,11 +38,11 @@ class Meters:
         """Take down where everything stands now that so many trials have ended."""
         spent = self.clock.spent
         found: dict[str, float] = {"ended": ended, "simulated s": self.clock.now_s, "memory MB": resident_bytes() / 1e6}
-        for who in ("driver", "projection", "workers"):
-            found[f"{who} cpu s"] = spent[who].cpu_s  # type: ignore[index]
-            found[f"{who} charged s"] = spent[who].charged_s  # type: ignore[index]
-            found[f"{who} flushes"] = spent[who].flushes  # type: ignore[index]
-            found[f"{who} bytes"] = spent[who].written_bytes  # type: ignore[index]
+        for who in WHO:
+            found[f"{who} cpu s"] = spent[who].cpu_s
+            found[f"{who} charged s"] = spent[who].charged_s
+            found[f"{who} flushes"] = spent[who].flushes
+            found[f"{who} bytes"] = spent[who].written_bytes
         self.samples.append(found | {name: float(self.counts[name]) for name in FIGURES if name not in found})
 
     @contextmanager

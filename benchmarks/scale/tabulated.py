@@ -7,7 +7,7 @@ written by it, into a real folder. In place of steps of torch there is a clock o
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from types import SimpleNamespace
@@ -84,10 +84,8 @@ class TabulatedProcess:
         """Leave the trial: it is saved where it stands, unless the machine is gone."""
         if self._reports is not None:
             with _at_work(self):
-                try:
+                with suppress(NodeLostError):
                     self._reports.close()
-                except NodeLostError:
-                    pass
         self._reports, self.number = None, None
 
     def train(self, seconds: float) -> None:

@@ -75,9 +75,8 @@ def test_more_configs_than_can_be_judged_together_have_ranks_and_a_note(sweep, p
 
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
     assert {row["verdict"] for row in rows} == {None}
-    assert found.notes() == [
-        "no verdicts: 5 configs were trained to their end, and at most 4 are judged together; early_stopping leaves fewer"
-    ]
+    said = "5 configs were trained to their end, and at most 4 are judged together; early_stopping leaves fewer"
+    assert found.notes() == [f"no verdicts: {said}"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "of other examples"])

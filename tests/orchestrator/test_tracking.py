@@ -131,7 +131,7 @@ def test_a_sync_shows_everything_and_a_second_one_adds_nothing(sweep):
 
 
 def test_a_board_that_takes_long_to_make_is_made_seldom(sweep, monkeypatch):
-    """A tenth of the time at most goes to boards: epochs are told at once, and the end of trials with the next board."""
+    """A tenth of the time at most goes to boards: epochs are told at once, the end of trials with the next board."""
     from dataclasses import replace
 
     from orchestrator import tracking
