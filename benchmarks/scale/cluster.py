@@ -206,6 +206,11 @@ class SimulatedActors:
             clock.begin("driver")
         return True
 
+    def used(self, until_s: float) -> tuple[float, float]:
+        """Return the GPU seconds that were there until then, and those of them that were spent on training."""
+        there_s = sum(max(0.0, min(gpu.lost_s, until_s) - min(gpu.up_s, until_s)) for gpu in self.gpus)
+        return there_s, sum(_within(span, until_s) for gpu in self.gpus for span in gpu.trained_s)
+
     # --- what happens ---
 
     def _at(self, at_s: float, happen: Callable[[], None]) -> int:
@@ -367,6 +372,11 @@ class SimulatedActors:
         self._clock.begin("driver")
         if actor.tracked._on_stop:  # noqa: SLF001
             actor.tracked._on_stop(actor.tracked)  # noqa: SLF001
+
+
+def _within(span: tuple[float, float], until_s: float) -> float:
+    ended_s, took_s = span
+    return max(0.0, min(ended_s, until_s) - min(ended_s - took_s, until_s))
 
 
 def _of_tune(actor: Actor) -> dict[str, Any]:

@@ -34,10 +34,11 @@ class Meters:
     reports: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, float]] = field(default_factory=list)
 
-    def sample(self, ended: int) -> None:
+    def sample(self, ended: int, utilisation: float) -> None:
         """Take down where everything stands now that so many trials have ended."""
         spent = self.clock.spent
         found: dict[str, float] = {"ended": ended, "simulated s": self.clock.now_s, "memory MB": resident_bytes() / 1e6}
+        found["utilisation"] = utilisation
         for who in WHO:
             found[f"{who} cpu s"] = spent[who].cpu_s
             found[f"{who} charged s"] = spent[who].charged_s

@@ -34,8 +34,7 @@ def report(sweep: Sweep, found: dict[str, float], real_s: float) -> str:
 def usage(sweep: Sweep, real_s: float) -> list[str]:
     """Return how well the machines were used, and whether anything was lost or doubled."""
     gpus, until_s, clock = sweep.actors.gpus, sweep.handed_out_s, sweep.clock
-    there_s = sum(max(0.0, min(gpu.lost_s, until_s) - min(gpu.up_s, until_s)) for gpu in gpus)
-    trained_s = sum(_within(span, until_s) for gpu in gpus for span in gpu.trained_s)
+    there_s, trained_s = sweep.actors.used(until_s)
     all_s = sum(span[1] for gpu in gpus for span in gpu.trained_s)
     kept_s = sum(entry["train_seconds"] for trial in sweep.trials for entry in trial.history)
     driver, projection = clock.spent["driver"], clock.spent["projection"]
@@ -72,17 +71,12 @@ def _fates(sweep: Sweep) -> list[str]:
     ]
 
 
-def _within(span: tuple[float, float], until_s: float) -> float:
-    ended_s, took_s = span
-    return max(0.0, min(ended_s, until_s) - min(ended_s - took_s, until_s))
-
-
 def costs(samples: Sequence[Sample]) -> list[str]:
     """Return what a trial costs, and how that changes as the sweep grows."""
     lines = [
         f"| trials that had ended | simulated s | {' | '.join(COLUMNS)} | MLflow calls a simulated s | memory, MB |"
     ]
-    lines.append("| --- " * (len(COLUMNS) + 4) + "|")
+    lines.append("| --- " * (len(COLUMNS) + 5) + "|")
     for before, sample in pairwise([{}, *samples]):
         trials = sample["ended"] - before.get("ended", 0)
         if not trials:
@@ -92,7 +86,8 @@ def costs(samples: Sequence[Sample]) -> list[str]:
         cells.append((sample["mlflow calls"] - before.get("mlflow calls", 0)) / seconds)
         shown = " | ".join(f"{cell:,.1f}" for cell in cells)
         first = f"{before.get('ended', 0):,.0f} to {sample['ended']:,.0f}"
-        lines.append(f"| {first} | {sample['simulated s']:,.0f} | {shown} | {sample['memory MB']:,.0f} |")
+        last = f"{sample['memory MB']:,.0f} | {sample['utilisation']:.1%}"
+        lines.append(f"| {first} | {sample['simulated s']:,.0f} | {shown} | {last} |")
     return lines
 
 

@@ -136,7 +136,7 @@ class Sweep:
             if clock.who == "driver":
                 clock.end()
             assert driver.trouble is None, driver.trouble
-            self.meters.sample(len(self.ends))
+            self._sample()
             return self._finish()
 
     @contextmanager
@@ -177,8 +177,12 @@ class Sweep:
             self.doubled += event["trial"] in self.ends
             self.ends[event["trial"]] = kind
             if len(self.ends) in SAMPLED_AT:
-                self.meters.sample(len(self.ends))
-                print(f"{len(self.ends):6,} ended: {self.meters.samples[-1]}", file=sys.stderr, flush=True)
+                self._sample()
+
+    def _sample(self) -> None:
+        there_s, trained_s = self.actors.used(self.clock.now_s)
+        self.meters.sample(len(self.ends), trained_s / there_s)
+        print(f"{len(self.ends):6,} ended: {self.meters.samples[-1]}", file=sys.stderr, flush=True)
 
     def _beside(self, until_s: float) -> float:
         """Do what the projection's thread does until then; return when it goes on, if nothing happens before."""

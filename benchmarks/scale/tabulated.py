@@ -83,9 +83,8 @@ class TabulatedProcess:
     def leave(self) -> None:
         """Leave the trial: it is saved where it stands, unless the machine is gone."""
         if self._reports is not None:
-            with _at_work(self):
-                with suppress(NodeLostError):
-                    self._reports.close()
+            with _at_work(self), suppress(NodeLostError):
+                self._reports.close()
         self._reports, self.number = None, None
 
     def train(self, seconds: float) -> None:
