@@ -73,10 +73,15 @@ def _fates(sweep: Sweep) -> list[str]:
 
 def costs(samples: Sequence[Sample]) -> list[str]:
     """Return what a trial costs, and how that changes as the sweep grows."""
-    lines = [
-        f"| trials that had ended | simulated s | {' | '.join(COLUMNS)} | MLflow calls a simulated s | memory, MB |"
+    titles = [
+        "trials that had ended",
+        "simulated s",
+        *COLUMNS,
+        "MLflow calls a simulated s",
+        "memory, MB",
+        "used so far",
     ]
-    lines.append("| --- " * (len(COLUMNS) + 5) + "|")
+    lines = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
     for before, sample in pairwise([{}, *samples]):
         trials = sample["ended"] - before.get("ended", 0)
         if not trials:
