@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
 
-.PHONY: sweep test quick check types layering format mlflow bench bench-gpu honesty thousand kills failpoints faults soak corruptions outages pairs simulate cluster-test autoscaling-test stores-test aws-test sample lock clean help
+.PHONY: sweep test quick check types layering format mlflow bench bench-gpu honesty thousand scale overhead kills failpoints faults soak corruptions outages pairs simulate cluster-test autoscaling-test stores-test aws-test sample lock clean help
 
 help:  ## the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -52,6 +52,12 @@ honesty: $(STAMP)  ## are the verdicts on a sweep's scores true? sweeps with kno
 
 thousand: $(STAMP)  ## a sweep of 1,000 trials: seconds to its leaderboard, MLflow's page in a browser (10 minutes)
 	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.thousand_trials
+
+scale: $(STAMP)  ## 10,000 trials on 1,000 GPUs with spot losses, simulated: what the driver pays (half an hour on one core)
+	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.scale $(if $(TRIALS),--trials $(TRIALS))
+
+overhead: $(STAMP)  ## what a trial costs beside its training, over bare Ray Tune (half an hour)
+	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.overhead
 
 bench-gpu: $(STAMP)  ## the same on a GPU, and exp4 on data of the study's sizes
 	@$(PY) -m benchmarks.gpu $(if $(DATA),--data $(DATA))

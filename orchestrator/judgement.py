@@ -30,6 +30,9 @@ EXAMPLES = ["id", "label"]
 """Columns that say what was predicted."""
 MOST_PROBLEMS = 5
 """So many are told one by one."""
+MOST_JUDGED = 3_000
+"""Configs that are judged together: the noise of each beside each other is a square matrix, and its root takes their
+number to the third power. Beyond that a sweep has ranks alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,9 @@ class Judge:
 
     def judge(self, groups: Sequence[Group]) -> Judgement:
         """Return what is to be said of the configs that have completed trials."""
+        if (many := sum(bool(group.completed) for group in groups)) > MOST_JUDGED:
+            said = f"no verdicts: {many:,} configs were trained to their end, and at most {MOST_JUDGED:,} are judged"
+            return Judgement(problems=[f"{said} together; early_stopping leaves fewer"])
         found = self.configs(groups)
         wrong = [
             self._problems[trial.number]

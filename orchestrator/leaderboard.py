@@ -53,34 +53,31 @@ class TrialRecord:
 def read_trials(study: TrialStudy, paths: SweepPaths, known: dict[int, TrialRecord] | None = None) -> list[TrialRecord]:
     """Return every trial that exists, in the order of their numbers.
 
-    Whoever asks often passes the same dict each time: trials that have ended are kept in it, and not read again.
+    Whoever asks often passes the same dict each time: what is in it is not read again, until a trial has ended or the
+    study has an epoch of it more.
     """
     known = {} if known is None else known
-    ended, failures = study.ended(), study.failures()
-    records = []
-    for number, config in sorted(study.configs().items()):
-        if number in known:
-            records.append(known[number])
-            continue
+    ended, epochs = study.ended(), study.epochs()
+    for number, record in list(known.items()):
+        if record.state == "running" and (number in ended or epochs[number] > len(record.history)):
+            del known[number]
+    failures = study.failures(but=known)
+    for number, config in study.configs(but=known).items():
         folder = paths.trial(number)
         verdict = (read_verdict(folder) if number in ended else None) or {}
         entries = [entry for entry in verdict.get("history") or history(folder) if _is_number(entry, number)]
         best = max(entries, key=lambda entry: entry["dev_score"], default=None)
-        records.append(
-            TrialRecord(
-                number=number,
-                state=ended.get(number, "running"),
-                config=config_to_dict(config),
-                history=entries,
-                best=verdict.get("best") or best,
-                failure=verdict.get("failure") or failures.get(number, (None, None))[0],
-                error=verdict.get("error") or failures.get(number, (None, None))[1],
-                trainable_params=verdict.get("trainable_params"),
-            )
+        known[number] = TrialRecord(
+            number=number,
+            state=ended.get(number, "running"),
+            config=config_to_dict(config),
+            history=entries,
+            best=verdict.get("best") or best,
+            failure=verdict.get("failure") or failures.get(number, (None, None))[0],
+            error=verdict.get("error") or failures.get(number, (None, None))[1],
+            trainable_params=verdict.get("trainable_params"),
         )
-        if number in ended:
-            known[number] = records[-1]
-    return records
+    return [known[number] for number in sorted(known)]
 
 
 def _is_number(entry: Mapping[str, Any], trial: int) -> bool:
@@ -192,7 +189,7 @@ def leaderboard(
 
     order = [
         *enumerate(ranked, start=1),
-        *((None, group) for group in (*others, *pruned, *(g for g in rest if g not in pruned))),
+        *((None, group) for group in (*others, *pruned, *(g for g in rest if g.shown.state != "pruned"))),
     ]
     return {
         "sweep": plan.name,

@@ -23,6 +23,8 @@ from orchestrator.tables import Fitting, titles
 Mode = Literal["live", "lines", "json", "quiet"]
 BAR = "▇"
 STOPPING = "stopping: what runs is being saved; Ctrl-C again ends it at once"
+OTHER_LINES = 5
+"""Of the live table: its head, titles and foot, and the line that stays free."""
 FEWEST = 0.5
 """Trials that are behind us before a time is estimated from them: a first epoch's start says little."""
 
@@ -207,9 +209,14 @@ class Progress:
             style="bold",
         )
         columns = ("trial", "epoch", "dev", "best", *titles(self._plan.varies, ()))
-        rows = [self._row(number, history) for number, history in sorted(self._running.items())]
+        # No more than fit: laying out a thousand rows twice a second would take more than a processor.
+        room = max(3, self._console.height - OTHER_LINES - len(self._notes))
+        listed = sorted(self._running.items())[:room]
+        rows = [self._row(number, history) for number, history in listed]
         best = self._best()
         foot = "".join(f"note: {note}\n" for note in self._notes.values())
+        if len(listed) < running:
+            foot += f"and {running - len(listed):,} more that run; all: MLflow\n"
         foot += f"best {best[1]:.3f} trial {best[0]:04d} · " if best else ""
         return Group(
             head,

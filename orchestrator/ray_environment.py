@@ -21,10 +21,12 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""Ray's own files, lines and signal handling: the sweep has its own.
+"""Ray's own files, lines and signal handling: the sweep has its own. Tune's snapshots of all trials so far, which grow
+with their number, are read by nobody.
 
 The deduplicator's regex is what it leaves out: all that Ray would print of other processes between our lines.
 """

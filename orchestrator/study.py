@@ -7,7 +7,7 @@ with the same effect as once.
 import logging
 import sqlite3
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import RDBStorage
+from optuna.storages import RDBStorage, get_storage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -31,6 +31,7 @@ from orchestrator.lease import FencedError, Holder, Lease
 from orchestrator.paths import SweepPaths, sqlite_file
 from orchestrator.plan import Plan
 from orchestrator.redaction import redacted
+from orchestrator.sole_writer import SoleWriterStorage
 from orchestrator.spec import Space, on_seed
 
 Ended = Literal["completed", "pruned", "failed"]
@@ -98,9 +99,10 @@ class TrialStudy:
         except RuntimeError as error:  # of another version's tables
             said = " ".join(str(error).split())
             raise SweepError(f"{file or redacted(uri)}: {said}; --new starts the sweep afresh") from error
+        self._known = SoleWriterStorage(get_storage(self._storage))
         self._study = optuna.create_study(
             study_name=self._name,
-            storage=self._storage,
+            storage=self._known,
             sampler=RandomSampler(),
             direction="maximize",
             load_if_exists=True,
@@ -117,6 +119,7 @@ class TrialStudy:
         holder = Holder.here()
         lease = Lease.take(engine, self._name, holder, ttl_s=LEASE_S, same_host_is_dead=True, advice=advice)
         lease.guard(engine)
+        self._known.begin()
         return lease
 
     def next_proposal(self) -> Proposal | None:
@@ -198,7 +201,7 @@ class TrialStudy:
         reach("study: tell", trial=number, state=ended)
         state = next(state for state, name in _STATES.items() if name == ended)
         # Not study.tell: of a pruned trial it would keep the last value, where the best counts.
-        self._storage.set_trial_state_values(trial._trial_id, state, None if best is None else [best])  # noqa: SLF001
+        self._known.set_trial_state_values(trial._trial_id, state, None if best is None else [best])  # noqa: SLF001
         reach("study: told", trial=number, state=ended)
 
     def ended(self) -> dict[int, Ended]:
@@ -208,6 +211,10 @@ class TrialStudy:
             for trial in self._study.get_trials(deepcopy=False)
             if trial.state.is_finished()
         }
+
+    def epochs(self) -> dict[int, int]:
+        """Return how many epochs were reported of each trial."""
+        return {trial.number: len(trial.intermediate_values) for trial in self._study.get_trials(deepcopy=False)}
 
     def running(self) -> list[int]:
         """Return the numbers of the trials that exist and have not ended."""
@@ -229,20 +236,20 @@ class TrialStudy:
             self._plan = self._extend() or self._plan
         return len(trials) < self._plan.trials
 
-    def failures(self) -> dict[int, tuple[str, str]]:
+    def failures(self, but: Container[int] = ()) -> dict[int, tuple[str, str]]:
         """Return class and text of the failures that the study alone knows of: points where the space fails."""
         return {
             trial.number: (trial.user_attrs["failure"], trial.user_attrs["error"])
             for trial in self._study.get_trials(deepcopy=False)
-            if {"failure", "error"} <= trial.user_attrs.keys()
+            if trial.number not in but and {"failure", "error"} <= trial.user_attrs.keys()
         }
 
-    def configs(self) -> dict[int, TrialConfig]:
-        """Return the config of every trial that exists."""
+    def configs(self, but: Container[int] = ()) -> dict[int, TrialConfig]:
+        """Return the config of every trial that exists, `but` these."""
         return {
             trial.number: config_from_dict(trial.user_attrs["config"])
             for trial in self._study.get_trials(deepcopy=False)
-            if "config" in trial.user_attrs
+            if trial.number not in but and "config" in trial.user_attrs
         }
 
     def _hand_out(self, trial: optuna.Trial) -> Proposal:
@@ -281,7 +288,7 @@ class TrialStudy:
         return RandomSampler(seed) if self._plan.sampler == "random" else TPESampler(seed=seed)
 
     def _set_attr(self, trial: FrozenTrial, name: str, value: Any) -> None:
-        self._storage.set_trial_user_attr(trial._trial_id, name, value)  # noqa: SLF001
+        self._known.set_trial_user_attr(trial._trial_id, name, value)  # noqa: SLF001
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]

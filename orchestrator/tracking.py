@@ -47,6 +47,8 @@ SUMMARY = (
 """The leaderboard's columns that are metrics of a config's run, beside the tasks' scores."""
 METRICS_A_CALL = 1000
 """MLflow takes no more at once."""
+JUDGED_SOON = 1000
+"""Completed trials up to which verdicts are kept current; five seconds each time by then, and more than linearly so."""
 CLOSE_S = 20.0
 """Longer than MLflow takes for what is left to say; a server that does not answer is not waited for."""
 SETTLE_S = 3.0
@@ -73,7 +75,7 @@ class Projection:
         self._shown: dict[int, dict[str, float]] = {}
         self._said: dict[int, dict[str, str]] = {}
         """The leaderboard's columns that MLflow has: its metrics, its tags."""
-        self._summaries_due = 0.0
+        self._board_due = self._summaries_due = 0.0
         self._described_as = ""
         self.judge, self._judgement = Judge(plan, paths), Judgement()
         """The former has read the predictions of every trial that was synced."""
@@ -140,7 +142,8 @@ class Projection:
         """Bring MLflow up to date with the trials; may be called again at any time, and after any failure.
 
         With `soon`, ranks and gaps, of which every new score changes many, may wait for a later call: they take a tenth
-        of the time at most.
+        of the time at most. So may the board that says whose weights are kept, and the ends that follow from it.
+        Verdicts on more than JUDGED_SOON configs wait for the sweep's end.
         """
         with self._alone():
             self._sync(trials, soon=soon)
@@ -154,11 +157,18 @@ class Projection:
         for trial in trials:
             if trial.number not in self._ended:
                 self._sync_epochs(trial)
-        all_due = not soon or time.monotonic() >= self._summaries_due
         started = time.monotonic()
-        if all_due and self._paths.stage == "search":  # fresh seeds have a judge of their own
+        if soon and started < self._board_due:
+            return
+        all_due = not soon or started >= self._summaries_due
+        is_search = self._paths.stage == "search"  # fresh seeds have a judge of their own
+        completed = sum(trial.state == "completed" for trial in trials)
+        if all_due and is_search and (not soon or completed <= JUDGED_SOON):
             self._judgement = self.judge.judge(groups(self._plan, trials))
+        judged = time.monotonic()
         board = leaderboard(self._plan, self._paths, trials, self._runs, self._judgement)
+        now = time.monotonic()
+        self._board_due = now + 10 * (now - judged)
         self._sync_summaries(board["rows"], all_due=all_due)
         if all_due:
             if self._paths.stage == "search" and any(row["rank"] for row in board["rows"]):

@@ -28,7 +28,7 @@ from tests.faults.lab import ROOT, Lab
 
 NAME = "bare"
 STATE = "state.pt"
-TUNES_OWN = ("TUNE_DISABLE_SIGINT_HANDLER", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS")
+TUNES_OWN = ("TUNE_DISABLE_SIGINT_HANDLER", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "TUNE_GLOBAL_CHECKPOINT_S")
 """What orchestrator/ray_environment.py turns off in Tune, and a person who has nothing else leaves on."""
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from model.checkpoint import PREDICTIONS
 from model.files import write_manifest
-from orchestrator import show
+from orchestrator import judgement, show
 from orchestrator.judgement import MOST_PROBLEMS, Judge
 from orchestrator.leaderboard import JUDGED, groups, leaderboard, write_leaderboard
 from tests.predicted import answers, table
@@ -63,6 +63,20 @@ def test_an_interval_holds_the_score_and_the_expectation_of_the_best_lies_below_
     assert all(row["ci_low"] < row["best"] < row["ci_high"] for row in rows.values())
     best = max(rows.values(), key=lambda row: row["best"])
     assert best["expected"] < best["best"]
+
+
+def test_more_configs_than_can_be_judged_together_have_ranks_and_a_note(sweep, paths, monkeypatch):
+    """The square matrix of their noise would fill the memory of the machine that keeps everything."""
+    monkeypatch.setattr(judgement, "MOST_JUDGED", 4)
+    plan, trials = sweep([0.5, 0.6, 0.4, 0.5, 0.5])
+
+    found = Judge(plan, paths).judge(groups(plan, trials))
+    rows = leaderboard(plan, paths, trials, {}, found)["rows"]
+
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
+    assert {row["verdict"] for row in rows} == {None}
+    said = "5 configs were trained to their end, and at most 4 are judged together; early_stopping leaves fewer"
+    assert found.notes() == [f"no verdicts: {said}"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "of other examples"])

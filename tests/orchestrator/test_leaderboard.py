@@ -292,6 +292,40 @@ def test_trials_are_read_from_study_and_folders(tiny_plan, tiny_config, paths):
     running.close()
 
 
+def test_who_asks_again_has_trials_read_again_that_have_news_alone(tiny_config, bare_plan, paths):
+    """A trial's folder is looked at again once the study has an epoch of it more, or its end; until then it is not."""
+    plan = bare_plan([replace(tiny_config, seed=seed) for seed in range(3)])
+    study = TrialStudy(paths.study_uri, plan, None)
+    for _ in range(3):
+        study.next_proposal()
+    known = {}
+    assert [trial.history for trial in read_trials(study, paths, known)] == [[], [], []]
+    for number in range(3):
+        state = paths.trial(number).root / "attempt-1" / "state-0001"
+        state.mkdir(parents=True)
+        (state / "manifest.json").write_text(json.dumps({"history": [entry(1, 0.5)]}), encoding="utf-8")
+    study.report(0, 1, 0.5)
+    study.end(1, "completed", best=0.5)
+
+    again = read_trials(study, paths, known)
+
+    assert [(trial.state, len(trial.history)) for trial in again] == [("running", 1), ("completed", 1), ("running", 0)]
+    assert [len(trial.history) for trial in read_trials(study, paths)] == [1, 1, 1]
+
+
+def test_pruned_trials_stand_once_however_many_there_are(plan, record_of):
+    """They come after the ranked ones, and before what failed or runs."""
+    states = ("pruned", "failed", "completed", "running") * 5
+    board = leaderboard(plan, PATHS, [record_of(n, state, (0.5 + n / 100,)) for n, state in enumerate(states)])
+
+    order = [(row["state"], row["trial"]) for row in board["rows"]]
+    assert sorted(number for _, number in order) == list(range(20))
+    ranked, pruned, rest = order[:5], order[5:10], order[10:]
+    assert ranked == [("completed", number) for number in (18, 14, 10, 6, 2)]
+    assert pruned == [("pruned", number) for number in (16, 12, 8, 4, 0)]
+    assert {state for state, _ in rest} == {"failed", "running"}
+
+
 def test_a_completed_trial_whose_folder_is_gone_is_still_told(tiny_config, bare_plan, paths):
     """The study has its score: a person who cleared a folder gets a leaderboard, not a crash."""
     plan = bare_plan([tiny_config])

@@ -345,6 +345,22 @@ def test_the_table_stays_within_the_terminal(plan, clock, width):
     assert sum(bool(re.match(" *000[23]  [01]/2 ", line)) for line in lines) == 2
 
 
+def test_of_a_thousand_running_trials_those_are_listed_that_fit(plan, clock):
+    """The table stays within the terminal's height, and says how many more run."""
+    progress = Progress(plan, "live", clock)
+    progress._console = Console(file=io.StringIO(), width=100, height=30, force_terminal=True)
+    for number in range(1000):
+        progress.publish(started(number))
+
+    lines = shown(progress, 100).splitlines()
+
+    listed = [line.split()[0] for line in lines if re.match(" *[0-9]{4}  ", line)]
+    assert listed == [f"{number:04d}" for number in range(25)]
+    assert "and 975 more that run; all: MLflow" in [line.rstrip() for line in lines]
+    assert len(lines) < 30
+    assert "1000 running" in lines[0]
+
+
 @pytest.mark.parametrize("width", [30, 120])
 def test_the_live_table_runs_on_a_terminal(plan, width):
     """Started, fed and stopped on a real Rich console, it leaves no exception and no table behind."""

@@ -130,6 +130,42 @@ def test_a_sync_shows_everything_and_a_second_one_adds_nothing(sweep):
     check(again, plan)
 
 
+def test_a_board_that_takes_long_to_make_is_made_seldom(sweep, monkeypatch):
+    """A tenth of the time at most goes to boards: epochs are told at once, the end of trials with the next board."""
+    from dataclasses import replace
+
+    from orchestrator import tracking
+
+    now = [1000.0]
+    made = []
+
+    def slow(*given):
+        made.append(now[0])
+        now[0] += 2.0
+        return own(*given)
+
+    own = tracking.leaderboard
+    monkeypatch.setattr(tracking, "leaderboard", slow)
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: now[0])
+    plan, paths, trials = sweep()
+    projection = tracking.Projection(plan, paths, None)
+    projection.sync([replace(trial, state="running", history=trial.history[:1]) for trial in trials], soon=True)
+    assert made == [1000.0]
+
+    now[0] = 1015.0
+    projection.sync(trials, soon=True)
+    client = projection._client
+    runs = [client.get_run(projection.runs[number]) for number in (0, 1)]
+    assert made == [1000.0]
+    assert [len(client.get_metric_history(run.info.run_id, "dev/score")) for run in runs] == [2, 2]
+    assert [run.info.status for run in runs] == ["RUNNING", "RUNNING"]
+
+    now[0] = 1022.0
+    projection.sync(trials, soon=True)
+    assert made == [1000.0, 1022.0]
+    check(projection, plan)
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_whichever_call_fails_a_later_sync_makes_it_whole(sweep, after, monkeypatch):
     """A failure at each writing call in turn, then a new start: everything is there, once."""
