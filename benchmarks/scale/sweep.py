@@ -130,9 +130,11 @@ class Sweep:
                 progress = enter(Progress(plan, "lines", clock.monotonic))
                 driver = Driver(study, paths, lambda event: self._publish(progress, event), clock.monotonic)
                 signals = enter(Signals())
-                enter(runner.cluster(None, Machine((Node(2, 0.0),), "simulated")))
+                machine = Machine((Node(2, 0.0),), "simulated")
+                enter(runner.cluster(None, machine))
                 enter(self._in_place_of_ray())
-                runner.run(plan, paths, driver, Execution(0, hang_s=1e9), self.fleet.gpus, signals)
+                at_once = self.fleet.gpus
+                runner.run(plan, paths, driver, Execution(0, hang_s=1e9), at_once, signals, machine=machine)
             if clock.who == "driver":
                 clock.end()
             assert driver.trouble is None, driver.trouble
