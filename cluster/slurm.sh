@@ -22,7 +22,7 @@ trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 openssl rand -hex 32 > "$RAY_AUTH_TOKEN_PATH"
 
 # By number, as a host's name may mean its loopback on itself; a port of the job's own.
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)  # head would break the pipe
 ip=$(srun --nodes=1 --ntasks=1 --nodelist="$first" hostname -I | cut -d ' ' -f 1)
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
     ray symmetric-run --address "$ip:$((20000 + SLURM_JOB_ID % 10000))" --min-nodes "$SLURM_JOB_NUM_NODES" \
