@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+from tests.cluster.boards import differences
 from tests.faults.lab import Lab
 from tests.tiny import write_data, write_encoder
 
@@ -63,6 +64,8 @@ def scale(folder):
     for name in ("data", "encoder"):
         (folder / name).mkdir()
     data, encoder = write_data(folder / "data"), write_encoder(folder / "encoder")
+    twin = Lab(folder / "twin", data, encoder, trials=TRIALS, epochs=EPOCHS)
+    twin.run(timeout=900)
     lab = Lab(folder / "lab", data, encoder, trials=TRIALS, epochs=EPOCHS, more=["--gpus-per-trial", "1"])
     worker = {"CPU": 1, "GPU": 1, "object_store_memory": OBJECTS}
     cluster = AutoscalingCluster(
@@ -92,9 +95,11 @@ def scale(folder):
         cluster.shutdown()
     counts = [count for _, count in counted.changes]
     said = next((line for line in lab.output().splitlines() if "may come" in line), "")
+    other = differences(twin.board(), lab.board())
     checks = {
         f"exit code {code}": code == 0,
         f"from 0 to {max(counts)} workers to {counts[-1]}": (counts[0], max(counts), counts[-1]) == (0, MOST, 0),
+        f"leaderboard equal to that of one machine {other[:5] or ''}": not other,
         f"{len(lab.board()['rows'])} trials on the leaderboard": len(lab.board()["rows"]) == TRIALS,
     }
     lines = [f"{at:6.1f} s  {up} workers up" for at, up in counted.changes]

@@ -25,9 +25,9 @@ from orchestrator.paths import SweepPaths, tracking_uri
 from orchestrator.plan import read_plan
 from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_verdict
+from tests.cluster.boards import differences
 from tests.cluster.hosts import Hosts, lacking
 from tests.cluster.launcher import CACHE, CHECKOUT, ROOT, SHIPPED, Launcher
-from tests.faults.checker import lasting
 
 SWEEP = ["search_spaces/exp4.py", "--profile", "laptop", "--epochs", "4", "--cpus-per-trial", "1"]
 SWEEP += ["--max-train-examples", "160", "--max-dev-examples", "60"]
@@ -166,7 +166,10 @@ class Walk:
 
     def compare(self, own, ran):
         """Hold what the cluster did against the sweep alone, and count what was lost and doubled."""
-        self.expect("leaderboard equal but for times, paths and run ids", holds=lasting(own) == lasting(ran))
+        other = differences(own, ran)
+        self.expect("leaderboard equal but for times, paths and run ids", holds=not other)
+        for line in other[:20]:
+            self.say(f"     {line}")
         plan = read_plan(self.paths.plan)
         uri = tracking_uri(self.hosts.shared / "runs")
         client = MlflowClient(uri, registry_uri=uri)
