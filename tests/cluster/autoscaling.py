@@ -16,7 +16,10 @@ import threading
 import time
 from pathlib import Path
 
+import yaml
+
 from tests.cluster.boards import differences
+from tests.cluster.launcher import RAY
 from tests.faults.lab import Lab
 from tests.tiny import write_data, write_encoder
 
@@ -25,6 +28,32 @@ MOST, IDLE_MINUTES = 3, 0.25
 TRIALS, EPOCHS = 12, 6
 BACK_S = 240
 OBJECTS = 80_000_000
+NO_COMMANDS = [f"{part}_commands" for part in ("initialization", "setup", "head_setup", "worker_setup")]
+NO_COMMANDS += ["head_start_ray_commands", "worker_start_ray_commands"]
+CLUSTER = {
+    "cluster_name": "fake",
+    "max_workers": MOST,
+    "upscaling_speed": 1.0,
+    "idle_timeout_minutes": IDLE_MINUTES,
+    "provider": {
+        "type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+    },
+    "auth": {},
+    "file_mounts": {},
+    "cluster_synced_files": [],
+    "file_mounts_sync_continuously": False,
+    "head_node_type": "ray.head.default",
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "gpu_spot": {
+            "resources": {"CPU": 1, "GPU": 1, "object_store_memory": OBJECTS}, "node_config": {}, "min_workers": 0,
+            "max_workers": MOST,
+        },
+    },
+    **{name: [] for name in NO_COMMANDS},
+}  # fmt: skip
+"""As ray.cluster_utils.AutoscalingCluster has it, whose own file Ray's wheel lacks."""
 
 
 class Counted:
@@ -59,7 +88,6 @@ class Counted:
 def scale(folder):
     """Run the sweep on such a cluster; return the lines and whether all holds."""
     import ray
-    from ray.cluster_utils import AutoscalingCluster
 
     for name in ("data", "encoder"):
         (folder / name).mkdir()
@@ -67,16 +95,11 @@ def scale(folder):
     twin = Lab(folder / "twin", data, encoder, trials=TRIALS, epochs=EPOCHS)
     twin.run(timeout=900)
     lab = Lab(folder / "lab", data, encoder, trials=TRIALS, epochs=EPOCHS, more=["--gpus-per-trial", "1"])
-    worker = {"CPU": 1, "GPU": 1, "object_store_memory": OBJECTS}
-    cluster = AutoscalingCluster(
-        head_resources={"CPU": 0},
-        worker_node_types={
-            "gpu_spot": {"resources": worker, "node_config": {}, "min_workers": 0, "max_workers": MOST}
-        },
-        idle_timeout_minutes=IDLE_MINUTES,
-        max_workers=MOST,
-    )  # fmt: skip
-    cluster.start()
+    file = folder / "cluster.yaml"
+    file.write_text(yaml.safe_dump(CLUSTER, sort_keys=False), encoding="utf-8")
+    line = [*RAY, "start", "--head", "--num-cpus=0", "--include-dashboard=false", f"--object-store-memory={OBJECTS}"]
+    environment = os.environ | {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    subprocess.run([*line, f"--autoscaling-config={file}"], env=environment, check=True, stdout=subprocess.DEVNULL)
     try:
         ray.init("auto", log_to_driver=False)
         address, began = ray.get_runtime_context().gcs_address, time.monotonic()
@@ -92,7 +115,7 @@ def scale(folder):
         counted.stop()
         ray.shutdown()
     finally:
-        cluster.shutdown()
+        subprocess.run([*RAY, "stop", "--force"], check=False, stdout=subprocess.DEVNULL)
     counts = [count for _, count in counted.changes]
     said = next((line for line in lab.output().splitlines() if "may come" in line), "")
     other = differences(twin.board(), lab.board())
