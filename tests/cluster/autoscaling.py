@@ -125,8 +125,8 @@ def scale(folder):
         f"leaderboard equal to that of one machine {other[:5] or ''}": not other,
         f"{len(lab.board()['rows'])} trials on the leaderboard": len(lab.board()["rows"]) == TRIALS,
     }
-    lines = [f"{at:6.1f} s  {up} workers up" for at, up in counted.changes]
-    lines += [f"{ended:6.1f} s  the sweep ends", said.strip()]
+    moments = [*((at, f"{up} workers up") for at, up in counted.changes), (ended, "the sweep ends")]
+    lines = [*(f"{at:6.1f} s  {what}" for at, what in sorted(moments)), said.strip()]
     lines += [f"{'ok  ' if holds else 'FAIL'} {what}" for what, holds in checks.items()]
     return lines, all(checks.values())
 
