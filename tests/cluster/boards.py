@@ -22,8 +22,8 @@ def beyond_last_bits(one, other):
 
 
 def _close(line):
-    before, after = line.partition(": ")[2].split(" and ")
     try:
+        before, after = line.partition(": ")[2].split(" and ")
         return math.isclose(float(before), float(after), rel_tol=1e-12)
     except ValueError:
         return False
