@@ -1,0 +1,38 @@
+"""Where two leaderboards differ, beyond times, paths and run ids; and in what beyond the last bits."""
+
+import json
+import math
+
+from tests.faults.checker import lasting
+
+
+def differences(one, other):
+    """Return a line for each value that differs."""
+    before, after = (dict(_leaves("", json.loads(lasting(board)))) for board in (one, other))
+    return [
+        f"{path}: {before.get(path, 'absent')} and {after.get(path, 'absent')}"
+        for path in dict.fromkeys([*before, *after])
+        if before.get(path, "absent") != after.get(path, "absent")
+    ]
+
+
+def beyond_last_bits(one, other):
+    """Return such lines, without numbers that are equal to 12 digits: sums whose order a library may choose anew."""
+    return [line for line in differences(one, other) if not _close(line)]
+
+
+def _close(line):
+    try:
+        before, after = line.partition(": ")[2].split(" and ")
+        return math.isclose(float(before), float(after), rel_tol=1e-12)
+    except ValueError:
+        return False
+
+
+def _leaves(path, value):
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if inner is None:
+        yield path, value
+        return
+    for key, below in inner:
+        yield from _leaves(f"{path}.{key}" if path else str(key), below)
