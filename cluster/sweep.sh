@@ -9,7 +9,7 @@ settings=${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}
 cd "$(dirname "$0")/.." || exit 2
 trap : TERM INT HUP  # Ray's stop comes to the sweep as well: it saves its trials, then the backup is made
 .venv/bin/python -m orchestrator.sweep --address auto --out runs \
-    --study-uri "$SWEEP_STUDY_URI" --storage "$SWEEP_STORAGE" --tracking-uri "$MLFLOW_TRACKING_URI" "$@"
+    --study-uri "$SWEEP_STUDY_URI" --tracking-uri "$MLFLOW_TRACKING_URI" "$@"
 code=$?
 bash cluster/backup.sh || echo "the sweep ended with exit code $code; its backup failed" >&2
 exit $code

@@ -189,7 +189,7 @@ def checkout(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_ends_with_a_backup_and_its_own_exit_code(head, checkout):
-    """The sweep is told where study, storage and MLflow are; what it ended with is what the job ends with."""
+    """The sweep is told where study, results and MLflow are; what it ended with is what the job ends with."""
     backups = head.disk.mounted / "store" / "backups"
     before = set(backups.glob("*"))
 
@@ -207,7 +207,7 @@ def test_a_sweep_ends_with_a_backup_and_its_own_exit_code(head, checkout):
     assert asked[asked.index("--study-uri") + 1] == (
         f"postgresql+psycopg:///study?host=/var/run/postgresql&port={head.port}"
     )
-    assert asked[asked.index("--storage") + 1] == f"{head.disk.mounted}/store/sweeps"
+    assert asked[asked.index("--out") + 1] == "runs"
     assert asked[-4:] == ["search_spaces/exp4.py", "--epochs", "1", ""]
     (new,) = set(backups.glob("*")) - before
     assert {dump.name for dump in new.iterdir()} == {"study.dump", "mlflow.dump", "mlflow_users.dump", "sha256"}
