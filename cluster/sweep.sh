@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # sweep.sh SEARCH_SPACE [OPTION...]: a sweep on this cluster, from its head, and a backup of the databases at its end,
-# however it ends. `ray job submit -- bash multitask-sweeps/cluster/sweep.sh search_spaces/exp4.py`. Its exit code is
+# however it ends. `ray job submit -- bash ~/multitask-sweeps/cluster/sweep.sh search_spaces/exp4.py`. Its exit code is
 # the sweep's own. What is given here comes last, and so wins.
 set -u
 settings=${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}

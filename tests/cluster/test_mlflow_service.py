@@ -164,7 +164,6 @@ def test_without_credentials_every_route_is_refused(service):
     assert let_in == {}
     said = b"".join(service.ask("GET", path)[1] for path in sorted(OPEN))
     print(said.decode())
-    assert len(said) < 500
     assert not re.search(rb"exp4|postgres|/sweeps|settings|password", said)
 
 
