@@ -9,7 +9,7 @@ checkout=$(cd "$(dirname "$0")/.." && pwd)
 bash "$checkout/cluster/mount_volume.sh" "$disk" /sweeps
 grep -q ' /sweeps ' /etc/fstab ||  # for a reboot; a new machine comes here again
     echo "UUID=$(blkid -p -o value -s UUID "$(readlink -e "$disk")") /sweeps ext4 noatime,nofail 0 2" >> /etc/fstab
-install -d -o "$user" -m 700 /sweeps/runs
+install -d -o "$user" -m 700 /sweeps/cache
 port=$(bash "$checkout/cluster/postgres.sh" /sweeps/postgresql "$user" study mlflow mlflow_users)
 bash "$checkout/cluster/mlflow_service.sh" "$checkout" "$user" "$port" "$store" /sweeps
 install -m 644 /sweeps/settings/mlflow.service /etc/systemd/system/mlflow.service

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # local_disk.sh FOLDER [OWNER]: puts a worker's FOLDER on the machine's own disk, as root, where it has one.
-# What lies there (the frozen layers' cache, trials at work) may be lost with the machine. AWS ends its disk with it.
+# What lies there, the frozen layers' cache, may be lost with the machine. AWS ends its disk with it.
 set -euo pipefail
 folder=$1
 owner=${2:-${SUDO_USER:-root}}
@@ -17,5 +17,5 @@ if ! mountpoint -q "$folder" && [ ! -L "$folder" ]; then
         mkdir -p "$folder"
     fi
 fi
-install -d -o "$owner" -m 700 "$folder/runs"
+install -d -o "$owner" -m 700 "$folder/cache"
 chown "$owner" "$(readlink -e "$folder")"

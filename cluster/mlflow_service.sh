@@ -29,7 +29,6 @@ MLFLOW_FLASK_SERVER_SECRET_KEY=$(cat "$settings/secret_key")
 ENV
 cat > "$settings/sweep.env" <<ENV
 export SWEEP_STUDY_URI='$(database study)'
-export SWEEP_STORAGE='$store/sweeps'
 export SWEEP_BACKUPS='$store/backups'
 export MLFLOW_TRACKING_URI=http://127.0.0.1:5000
 export MLFLOW_TRACKING_USERNAME=admin

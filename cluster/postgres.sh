@@ -56,7 +56,8 @@ for attempt in $(seq 60); do
     sleep 1
 done
 ask() { runuser -u postgres -- psql -p "$port" -qAtc "$1" postgres; }
-[ "$(ask "select 1 from pg_roles where rolname = '$user'")" = 1 ] || runuser -u postgres -- createuser -p "$port" "$user"
+[ "$(ask "select 1 from pg_roles where rolname = '$user'")" = 1 ] ||
+    runuser -u postgres -- createuser -p "$port" "$user"
 for database in "$@"; do
     [ "$(ask "select 1 from pg_database where datname = '$database'")" = 1 ] ||
         runuser -u postgres -- createdb -p "$port" -O "$user" "$database"

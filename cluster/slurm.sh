@@ -7,9 +7,10 @@
 #SBATCH --time=12:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
-# sbatch cluster/slurm.sh search_spaces/exp4.py [OPTION...]: a sweep on Slurm, from the checkout, which all nodes see,
-# as they see the folder of --storage. Edit the lines above. One Ray a node; exclusive, since Ray's stop at the end
-# stops every Ray of yours on the node. When the time is up, or the job is requeued, the same command goes on.
+# sbatch cluster/slurm.sh search_spaces/exp4.py [OPTION...]: a sweep on Slurm, from the checkout, which all nodes see
+# (results go to runs/ in it, unless --out says another shared folder). Edit the lines above. One Ray a node; exclusive,
+# since Ray's stop at the end stops every Ray of yours on the node. When the time is up, or the job is requeued, the
+# same command goes on.
 set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 export PATH="$PWD/.venv/bin:$PATH"
@@ -22,8 +23,8 @@ trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 openssl rand -hex 32 > "$RAY_AUTH_TOKEN_PATH"
 
 # By number, as a host's name may mean its loopback on itself; a port of the job's own.
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)  # head would break the pipe
-ip=$(srun --nodes=1 --ntasks=1 --nodelist="$first" hostname -I | cut -d ' ' -f 1)
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+ip=$(srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" hostname -I | cut -d ' ' -f 1)
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
     ray symmetric-run --address "$ip:$((20000 + SLURM_JOB_ID % 10000))" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --disable-usage-stats -- python -m orchestrator.sweep --address auto "$@"

@@ -73,7 +73,8 @@ class Disk:
         return sh("mount_volume.sh", self.device, self.mounted, **options)
 
     def remove(self):
-        """Leave nothing behind."""
+        """Leave nothing behind, though a process that is being killed may still hold a file."""
+        subprocess.run(["umount", "--lazy", self.mounted], capture_output=True, check=False)
         self.unplug()
         shutil.rmtree(self.folder, ignore_errors=True)
 

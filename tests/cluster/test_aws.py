@@ -109,6 +109,7 @@ def edited(account, ec2):
         ),
         ("subnet-0123456789abcdef0", account["HeadSubnet"]),
         ("sg-0123456789abcdef0", account["SecurityGroup"]),
+        ("fs-0123456789abcdef0", account["Shared"]),
         ("multitask-sweeps-0123456789abcdef0", account["Bucket"]),
     ):
         assert example in text
@@ -215,24 +216,24 @@ def test_the_account_has_a_network_that_nobody_reaches(account, template, ec2):
 
 
 def test_the_bucket_is_closed_and_remembers(template):
-    """No public access, TLS alone, encrypted, versioned; deleting the stack keeps it and the volume."""
+    """No public access, TLS alone, encrypted, versioned; deleting the stack keeps what lasts."""
     bucket = template["Bucket"]
     assert list(bucket["PublicAccessBlockConfiguration"].values()) == [True] * 4
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     assert bucket["BucketEncryption"]
     (deny,) = template["BucketByTlsAlone"]["PolicyDocument"]["Statement"]
     assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
-    assert TEMPLATE.count("DeletionPolicy: Retain") == 2
+    assert TEMPLATE.count("DeletionPolicy: Retain") == 3
 
 
 def test_a_worker_may_do_little(template):
-    """Read the token, use the bucket's folders of trials and artifacts; no machine, no backup, no role."""
+    """Read the token, write MLflow's artifacts; no machine, no backup, no role."""
     (policy,) = template["WorkerRole"]["Policies"]
     statements = policy["PolicyDocument"]["Statement"]
     actions = [one["Action"] if isinstance(one["Action"], list) else [one["Action"]] for one in statements]
     assert {action.split(":")[0] for some in actions for action in some} == {"s3", "secretsmanager"}
     (places,) = [one["Resource"] for one in statements if "s3:PutObject" in one["Action"]]
-    assert [place["Fn::Sub"] for place in places] == ["${Bucket.Arn}/sweeps/*", "${Bucket.Arn}/mlflow/*"]
+    assert places["Fn::Sub"] == "${Bucket.Arn}/mlflow/*"
 
 
 def test_the_head_ends_machines_of_this_cluster_alone(template):

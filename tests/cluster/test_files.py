@@ -108,7 +108,7 @@ FIELDS = {
     "envFrom volumeMounts",
     "AuthOptions": "mode secretName enableK8sTokenAuth",
     "PodSpec": "serviceAccountName containers volumes tolerations nodeSelector",
-    "Container": "name image envFrom resources securityContext volumeMounts",
+    "Container": "name image env envFrom resources securityContext volumeMounts",
 }
 """Of KubeRay's API reference (its docs/reference/api.md, and Ray's page of KubeRay 1.6.2); of pods, what is used."""
 

@@ -4,9 +4,11 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cluster.head import ROOT, sh, tool
@@ -189,7 +191,7 @@ def checkout(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_ends_with_a_backup_and_its_own_exit_code(head, checkout):
-    """The sweep is told where study, storage and MLflow are; what it ended with is what the job ends with."""
+    """The sweep is told where study, results and MLflow are; what it ended with is what the job ends with."""
     backups = head.disk.mounted / "store" / "backups"
     before = set(backups.glob("*"))
 
@@ -207,7 +209,31 @@ def test_a_sweep_ends_with_a_backup_and_its_own_exit_code(head, checkout):
     assert asked[asked.index("--study-uri") + 1] == (
         f"postgresql+psycopg:///study?host=/var/run/postgresql&port={head.port}"
     )
-    assert asked[asked.index("--storage") + 1] == f"{head.disk.mounted}/store/sweeps"
+    assert asked[asked.index("--out") + 1] == "runs"
     assert asked[-4:] == ["search_spaces/exp4.py", "--epochs", "1", ""]
     (new,) = set(backups.glob("*")) - before
     assert {dump.name for dump in new.iterdir()} == {"study.dump", "mlflow.dump", "mlflow_users.dump", "sha256"}
+
+
+@pytest.mark.slow
+def test_a_stopped_sweep_saves_and_is_backed_up(head, checkout):
+    """Ray sends its stop to the script and to the sweep: the script waits for the sweep, then makes the backup."""
+    python = checkout / ".venv/bin/python"
+    python.write_text(
+        "#!/bin/sh\ntrap 'sleep 1; echo saved; exit 130' TERM\necho running\nwhile :; do sleep 0.1; done\n"
+    )
+    script = subprocess.Popen(
+        ["bash", checkout / "cluster/sweep.sh", "search_spaces/exp4.py"],
+        env=os.environ | {"SWEEP_SETTINGS": str(head.settings)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert script.stdout.readline() == "running\n"
+    (sweep,) = psutil.Process(script.pid).children()
+
+    for process in (script, sweep):
+        process.send_signal(signal.SIGTERM)
+    said, _ = script.communicate(timeout=60)
+
+    assert script.returncode == 130
+    assert re.fullmatch(r"saved\nbackup: .*\n", said)
