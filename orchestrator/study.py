@@ -17,7 +17,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import RDBStorage, get_storage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from model.config import TrialConfig, config_from_dict, config_to_dict, flatten, with_settings
 from model.failpoints import reach
 from model.files import make_folder
+from orchestrator.bounded_tpe import BoundedTPESampler
 from orchestrator.errors import SweepError
 from orchestrator.halving import Halving
 from orchestrator.lease import FencedError, Holder, Lease
@@ -285,7 +286,7 @@ class TrialStudy:
         if repeat:
             return ListSampler({number: self._trial(number - repeat).params})
         seed = int(np.random.SeedSequence([self._plan.seed, point]).generate_state(1)[0])
-        return RandomSampler(seed) if self._plan.sampler == "random" else TPESampler(seed=seed)
+        return RandomSampler(seed) if self._plan.sampler == "random" else BoundedTPESampler(seed=seed)
 
     def _set_attr(self, trial: FrozenTrial, name: str, value: Any) -> None:
         self._known.set_trial_user_attr(trial._trial_id, name, value)  # noqa: SLF001

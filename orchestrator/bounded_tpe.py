@@ -1,0 +1,65 @@
+"""Optuna's TPE on a bounded part of a long sweep: what it learns from stays the same size, and so does what it costs.
+
+TPE sorts and models all trials for each parameter anew: a proposal takes time in proportion to the trials so far, and
+of thousands more than the sweep has between two. It calls the best few good (25 at most, however many there are) and
+all others bad, the older ones with less weight. So the best and the newest are what it needs.
+"""
+
+import heapq
+from collections.abc import Container
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+GOOD = 25
+"""Trials that TPE calls good at most (optuna.samplers._tpe.sampler.default_gamma)."""
+LEARNT = 1000
+"""Trials that it learns from: below that, as ever, all."""
+
+
+class BoundedTPESampler(TPESampler):
+    """TPE for one proposal, of a study that is maximised."""
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return a value for a parameter."""
+        if not isinstance(study, _Part):
+            self._part = getattr(self, "_part", None) or _Part(study)
+            study = self._part  # type: ignore[assignment]
+        return super().sample_independent(study, trial, param_name, param_distribution)
+
+
+class _Part:
+    """A study that has only some of its trials for whoever asks; read once."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        self._trials = learnt_from(study.get_trials(deepcopy=False, states=states))
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,  # noqa: FBT001, FBT002  (Optuna's signature)
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,  # noqa: FBT001, FBT002
+    ) -> list[FrozenTrial]:
+        del deepcopy, use_cache
+        return [trial for trial in self._trials if states is None or trial.state in states]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+
+def learnt_from(ended: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the best GOOD and the newest others, LEARNT in all, by number; all of them where they are no more."""
+    if len(ended) <= LEARNT:
+        return ended
+    scored = [trial for trial in ended if trial.value is not None]
+    best = heapq.nlargest(GOOD, scored, key=lambda trial: (trial.value, -trial.number))
+    chosen = {trial.number for trial in best}
+    newest = [trial for trial in ended if trial.number not in chosen][-(LEARNT - GOOD) :]
+    return sorted([*best, *newest], key=lambda trial: trial.number)
