@@ -25,7 +25,7 @@ from orchestrator.paths import SweepPaths, tracking_uri
 from orchestrator.plan import read_plan
 from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_verdict
-from tests.cluster.boards import beyond_last_bits, differences
+from tests.cluster.boards import beyond_last_bits, differences, same_best
 from tests.cluster.hosts import Hosts, lacking
 from tests.cluster.launcher import CACHE, CHECKOUT, ROOT, SHIPPED, Launcher
 
@@ -199,6 +199,12 @@ class Walk:
             holds=not doubled and len(in_study) == plan.trials,
         )
         self.expect("every epoch of every trial stands once", holds=epochs == [list(range(1, EPOCHS + 1))] * 7)
+        own_paths = SweepPaths(self.folder / "alone", "exp4")
+        same = [n for n in range(plan.trials) if same_best(own_paths, self.paths, n)]
+        self.expect(
+            f"weights and dev predictions equal to the bit: {len(same)} of {plan.trials} trials",
+            holds=len(same) == plan.trials,
+        )
         attempts = [len(self.paths.trial(number).attempts()) for number in range(plan.trials)]
         self.say(f"attempts a trial: {attempts}")
 
