@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
 
-.PHONY: sweep test quick check types layering format mlflow bench bench-gpu honesty thousand scale overhead kills failpoints faults soak corruptions outages pairs simulate cluster-test autoscaling-test stores-test aws-test sample lock clean help
+.PHONY: sweep test quick check types layering format mlflow bench bench-gpu honesty thousand scale overhead kills failpoints faults soak corruptions outages pairs simulate cluster-test autoscaling-test head-test stores-test aws-test sample lock clean help
 
 help:  ## the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -107,8 +107,13 @@ STORES := .stores
 $(STORES)/installed: $(STAMP)
 	@$(PYTHON) -m venv $(STORES)/moto
 	@$(STORES)/moto/bin/pip install -qq --disable-pip-version-check 'moto[s3,server]==5.2.5'
-	@$(PY) -m pip install -qq --disable-pip-version-check --target $(STORES)/clients 'psycopg[binary]==3.3.9' boto3==1.44.8
+	@$(PY) -m pip install -qq --disable-pip-version-check --target $(STORES)/clients 'psycopg[binary]==3.3.9' boto3==1.44.8 \
+		flask-wtf==1.3.0
 	@touch $@
+
+head-test: $(STORES)/installed  ## the head's machine destroyed with its disk after a sweep (as root; Debian's postgresql; 5 minutes)
+	@OMP_NUM_THREADS=1 $(PY) -m tests.cluster.head_loss --moto $(STORES)/moto/bin/moto_server \
+		--clients $(STORES)/clients $(if $(PAGE),--page $(PAGE))
 
 stores-test: $(STORES)/installed  ## PostgreSQL and S3 under eight writers and crashes (Debian's postgresql; 10 minutes)
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(STORES)/clients OMP_NUM_THREADS=1 $(PY) -m tests.cluster.stores \

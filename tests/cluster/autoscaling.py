@@ -8,7 +8,6 @@ done. Prints how many workers were up at each change. Needs root and Linux.
 import argparse
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import yaml
 
 from tests.cluster.boards import differences
 from tests.cluster.launcher import RAY
+from tests.cluster.transcript import machine
 from tests.faults.lab import Lab
 from tests.tiny import write_data, write_encoder
 
@@ -154,9 +154,8 @@ def main():
         lines, holds = scale(Path(folder))
     print("\n".join(lines[-4:]))
     if arguments.page is not None:
-        cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-        on = f"{time.strftime('%F')}, {os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}, shared with"
-        head = ["# From no worker to three and back", "", f"{on} other jobs. Command: `make autoscaling-test`.", ""]
+        on = f"{machine()}, shared with other jobs. Command: `make autoscaling-test`."
+        head = ["# From no worker to three and back", "", on, ""]
         arguments.page.write_text("\n".join([*head, "```", *lines, "```", ""]), encoding="utf-8")
     raise SystemExit(int(not holds))
 

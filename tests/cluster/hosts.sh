@@ -3,8 +3,8 @@
 #
 # Each is a network namespace with PID, mount, hostname and IPC namespaces of its own and an sshd as its first
 # process, at 10.78.0.11, .12, ... A PID namespace, because `ray stop` ends every Ray process that it sees; the
-# kernel ends all processes of a host with its first. /root and /tmp are a host's own disk, which `cut` leaves and
-# `wipe` empties. Of the checkout it sees .venv alone; /mnt/shared is $HOSTS/shared on all of them.
+# kernel ends all processes of a host with its first. /root, /tmp, and what is written to /etc and /var are a host's own
+# disk, which `cut` leaves and `wipe` empties. Of the checkout it sees .venv alone; /mnt/shared is $HOSTS/shared on all of them.
 # Everything lies under $HOSTS: keys, disks, logs. Needs root, iproute2, openssh-server and rsync.
 set -euo pipefail
 
@@ -64,6 +64,13 @@ boot() {  # I: the namespaces, and sshd as their first process
             mount --bind "$SHARED" /mnt/shared
             mount --bind "$VENV" /mnt/venv
             mount --bind "$PREFIX" /mnt/prefix
+            for place in /etc /var/lib /var/log; do  # as they are here, with what the host writes on top
+                own=/mnt/host/own$place
+                mkdir -p "$own/upper" "$own/work"
+                mount -t overlay overlay -o "lowerdir=$place,upperdir=$own/upper,workdir=$own/work" "$place"
+            done
+            mount -t tmpfs tmpfs /run
+            mkdir /run/sshd
             mount --bind /mnt/host/root /root
             mount --bind /mnt/host/tmp /tmp
             for checkout in "$CHECKOUT" "$(dirname "$VENV")"; do

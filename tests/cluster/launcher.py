@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +22,8 @@ UP_S = 180
 class Launcher:
     """A cluster of which host 1 is the head, and each other one a worker of one core and one declared GPU."""
 
-    def __init__(self, hosts):
-        """Write the cluster file and a token."""
+    def __init__(self, hosts, environment=()):
+        """Write the cluster file and a token; `environment` is what nodes start with beside."""
         self.hosts, self.file, token = hosts, hosts.folder / "cluster.yaml", hosts.folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
         token.chmod(0o600)
@@ -37,7 +38,7 @@ class Launcher:
         cluster["setup_commands"] = [f"mkdir -p ~/runs && cd {CHECKOUT} && ln -sfn {venv} .venv && ln -sfn ~/runs runs"]
         for commands, more in (("head", SMALL), ("worker", f"--num-cpus=1 --num-gpus=1 {SMALL}")):
             name = f"{commands}_start_ray_commands"
-            cluster[name] = [started(command, more) for command in cluster[name]]
+            cluster[name] = [started(command, more, environment) for command in cluster[name]]
         self.file.write_text(yaml.safe_dump(cluster, sort_keys=False), encoding="utf-8")
 
     def up(self):
@@ -77,9 +78,10 @@ class Launcher:
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 
 
-def started(command, more):
+def started(command, more, environment=()):
     """Return a start command for a small node whose GPU is declared and not there; another command as it is."""
     if "ray start" not in command:
         return command
-    kept = " ".join(f"{name}={os.environ[name]}" for name in PASSED_ON if name in os.environ)
+    given = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | dict(environment)
+    kept = " ".join(f"{name}={shlex.quote(value)}" for name, value in given.items())
     return f"export SWEEP_DECLARED_GPUS=1 SWEEP_CACHE={CACHE} {kept}; {command} {more}"

@@ -1,4 +1,4 @@
-"""PostgreSQL and an S3 on loopback, real processes of their own: to be killed and started again.
+"""PostgreSQL and an S3, real processes of their own: to be killed and started again.
 
 PostgreSQL is Debian's; S3 is moto's server, in an environment of its own, as its packages break MLflow's.
 """
@@ -82,17 +82,17 @@ class PostgreSQL:
 class S3:
     """moto's server on loopback; it keeps everything in its memory."""
 
-    def __init__(self, program, log):
-        """Start nothing yet; `program` is moto_server."""
-        self._program, self._log, self.port = program, log, free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
+    def __init__(self, program, log, host="127.0.0.1"):
+        """Start nothing yet; `program` is moto_server, `host` the address at which it listens."""
+        self._program, self._log, self._host, self.port = program, log, host, free_port()
+        self.uri = f"http://{host}:{self.port}"
         self.environment = {**S3_KEYS, "MLFLOW_S3_ENDPOINT_URL": self.uri, "AWS_ENDPOINT_URL": self.uri}
 
     def start(self):
         """Start it, and make the bucket."""
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                [self._program, "-H", "127.0.0.1", "-p", str(self.port)], stdout=log, stderr=log, start_new_session=True
+                [self._program, "-H", self._host, "-p", str(self.port)], stdout=log, stderr=log, start_new_session=True
             )
         end = time.monotonic() + STARTS_S
         while time.monotonic() < end:

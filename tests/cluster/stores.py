@@ -9,8 +9,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
-import re
 import secrets
 import signal
 import subprocess
@@ -27,6 +25,7 @@ from orchestrator.plan import read_plan
 from orchestrator.serve import server_command
 from orchestrator.study import study_of
 from tests.cluster.services import BUCKET, S3, PostgreSQL, postgresql_programs
+from tests.cluster.transcript import Transcript, machine
 from tests.faults.checker import lasting
 from tests.faults.lab import ROOT, Lab
 from tests.faults.servers import STARTS_S, free_port
@@ -70,12 +69,13 @@ class Server:
         self._process.wait()
 
 
-class Stores:
+class Stores(Transcript):
     """One run of the story."""
 
     def __init__(self, folder, programs, moto):
         """Start PostgreSQL, S3 and MLflow on them."""
-        self.lines, self.failures, self.folder = [], [], folder
+        super().__init__()
+        self.folder = folder
         self.database = PostgreSQL(folder / "postgresql", programs)
         self.database.start()
         self.database.create("study", "mlflow")
@@ -89,17 +89,6 @@ class Stores:
         self.server.kill()
         self.s3.stop()
         self.database.stop()
-
-    def say(self, text):
-        """Take a line down."""
-        self.lines.append(text)
-        print(text, flush=True)
-
-    def expect(self, what, *, holds):
-        """Say whether something holds; the run has failed where it does not."""
-        self.say(f"{'ok  ' if holds else 'FAIL'} {what}")
-        if not holds:
-            self.failures.append(what)
 
     def sweep(self):
         """Run a sweep on both stores, its driver killed in its midst, and the same one on files."""
@@ -207,9 +196,8 @@ def lacking(moto):
 
 def page(lines):
     """Return the lines as a page for docs/results."""
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    on = f"{time.strftime('%F')}, {os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}, shared with other"
-    head = ["# PostgreSQL and S3 under eight writers", "", f"{on} jobs. Command: `make stores-test`.", "", "```"]
+    on = f"{machine()}, shared with other jobs. Command: `make stores-test`."
+    head = ["# PostgreSQL and S3 under eight writers", "", on, "", "```"]
     return "\n".join([*head, *lines, "```", ""])
 
 

@@ -9,8 +9,6 @@ alone. What happened, and when, is printed, and written as a page with --page FI
 import argparse
 import json
 import os
-import platform
-import re
 import signal
 import subprocess
 import sys
@@ -28,6 +26,7 @@ from orchestrator.trial_files import read_verdict
 from tests.cluster.boards import differences, same_best
 from tests.cluster.hosts import Hosts, lacking
 from tests.cluster.launcher import CACHE, CHECKOUT, ROOT, SHIPPED, Launcher
+from tests.cluster.transcript import Transcript, machine
 
 SWEEP = ["search_spaces/exp4.py", "--profile", "laptop", "--epochs", "4", "--cpus-per-trial", "1"]
 SWEEP += ["--max-train-examples", "160", "--max-dev-examples", "60"]
@@ -41,25 +40,13 @@ LIMIT_S = 900
 """Seconds for each wait: the machine is shared."""
 
 
-class Walk:
+class Walk(Transcript):
     """One run of the story, and its transcript."""
 
     def __init__(self, folder):
         """Start nothing yet."""
-        self.folder, self.began, self.lines = folder, time.monotonic(), []
-        self.failures = []
-
-    def say(self, text):
-        """Take a line down, with the seconds since the start."""
-        line = f"{time.monotonic() - self.began:6.1f} s  {text}"
-        self.lines.append(line)
-        print(line, flush=True)
-
-    def expect(self, what, *, holds):
-        """Say whether something holds; the run has failed where it does not."""
-        self.say(f"{'ok  ' if holds else 'FAIL'} {what}")
-        if not holds:
-            self.failures.append(what)
+        super().__init__()
+        self.folder = folder
 
     def run(self):
         """Go through it all; return the figures."""
@@ -261,7 +248,6 @@ class Walk:
 
 def page(walk, command):
     """Return the transcript as a page for docs/results."""
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     loss, head = walk.loss, walk.head
     rows = [
         ("host lost: the driver says so after", loss["noticed_s"]),
@@ -273,9 +259,9 @@ def page(walk, command):
     ]
     shown = [line for line in walk.printed().splitlines() if line.startswith(("exp4", "  Ray", "error", "note"))]
     on = (
-        f"{time.strftime('%F')}, {os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}, shared with other "
-        "jobs. Machines are network and PID namespaces with an sshd each (tests/cluster/hosts.sh); a cut takes the "
-        f"network first, so that no connection says goodbye. Command: `{command}`."
+        f"{machine()}, shared with other jobs. Machines are network and PID namespaces with an sshd each "
+        "(tests/cluster/hosts.sh); a cut takes the network first, so that no connection says goodbye. Command: "
+        f"`{command}`."
     )
     return "\n".join([
         "# A sweep on a cluster of machines that get lost", "",
