@@ -107,7 +107,7 @@ STORES := .stores
 $(STORES)/installed: $(STAMP)
 	@$(PYTHON) -m venv $(STORES)/moto
 	@$(STORES)/moto/bin/pip install -qq --disable-pip-version-check 'moto[s3,server]==5.2.5'
-	@$(PY) -m pip install -qq --disable-pip-version-check --target $(STORES)/clients 'psycopg[binary]==3.3.9' boto3==1.44.8 \
+	@$(PY) -m pip install -qq --disable-pip-version-check --target $(STORES)/clients -c requirements.lock 'psycopg[binary]==3.3.9' boto3==1.44.8 \
 		flask-wtf==1.3.0
 	@touch $@
 

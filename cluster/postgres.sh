@@ -26,7 +26,8 @@ if [ ! -e "$folder/settings/postgresql.conf" ]; then
             echo "error: $folder/data is there, $folder/settings is not; restore that, or put the data aside" >&2
             exit 1
         fi
-        pg_createcluster "$version" "$name" -d "$folder/data" >/dev/null
+        # By name: a shell without a locale would make one of SQL_ASCII, from which clients read bytes.
+        pg_createcluster "$version" "$name" --encoding UTF8 --locale C.UTF-8 -d "$folder/data" >/dev/null
     fi
     rm -rf "$folder/settings.new"
     cp -a "$link" "$folder/settings.new"

@@ -17,7 +17,7 @@ def sh(script, *arguments, check=True, **environment):
     """Run one of cluster/'s scripts and return what it printed."""
     done = subprocess.run(
         ["bash", SCRIPTS / script, *map(str, arguments)],
-        env=os.environ | environment,
+        env={**os.environ, "LC_ALL": "C", **environment},  # as a machine that is set up by a program
         capture_output=True,
         text=True,
         check=False,

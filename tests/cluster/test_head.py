@@ -94,6 +94,12 @@ def _password(head):
 
 
 @pytest.mark.slow
+def test_text_is_utf8_whatever_the_locale_of_who_set_it_up(head):
+    """A shell without a locale would give databases of bytes, which MLflow cannot read."""
+    assert head.sql("show server_encoding") == "UTF8"
+
+
+@pytest.mark.slow
 def test_databases_of_another_version_are_left_alone(head):
     """An image with another PostgreSQL is told so in one line, and starts nothing on the old data."""
     head.lose()
