@@ -2,10 +2,12 @@
 
 TPE sorts and models all trials for each parameter anew: a proposal takes time in proportion to the trials so far, and
 of thousands more than the sweep has between two. It calls the best few good (25 at most, however many there are) and
-all others bad, the older ones with less weight. So the best and the newest are what it needs.
+all others bad, the older ones with less weight. So of a longer sweep it gets all good ones and the newest others:
+another model of what is bad, and so another search than Optuna's from there on, as much a function of the study.
 """
 
 import heapq
+import math
 from collections.abc import Container
 from typing import Any
 
@@ -23,12 +25,16 @@ LEARNT = 1000
 class BoundedTPESampler(TPESampler):
     """TPE for one proposal, of a study that is maximised."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._part: _Part | None = None
+
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Return a value for a parameter."""
         if not isinstance(study, _Part):
-            self._part = getattr(self, "_part", None) or _Part(study)
+            self._part = self._part or _Part(study)
             study = self._part  # type: ignore[assignment]
         return super().sample_independent(study, trial, param_name, param_distribution)
 
@@ -55,11 +61,22 @@ class _Part:
 
 
 def learnt_from(ended: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the best GOOD and the newest others, LEARNT in all, by number; all of them where they are no more."""
+    """Return the best GOOD and the newest others, LEARNT in all, as they stand; all of them where they are no more."""
     if len(ended) <= LEARNT:
         return ended
-    scored = [trial for trial in ended if trial.value is not None]
-    best = heapq.nlargest(GOOD, scored, key=lambda trial: (trial.value, -trial.number))
-    chosen = {trial.number for trial in best}
-    newest = [trial for trial in ended if trial.number not in chosen][-(LEARNT - GOOD) :]
-    return sorted([*best, *newest], key=lambda trial: trial.number)
+    chosen = {trial.number for trial in heapq.nlargest(GOOD, ended, key=_merit)}
+    newest = [trial.number for trial in ended if trial.number not in chosen][-(LEARNT - GOOD) :]
+    chosen.update(newest)
+    return [trial for trial in ended if trial.number in chosen]
+
+
+def _merit(trial: FrozenTrial) -> tuple[bool, float, float, int]:
+    """Return a sort key in TPE's order: completed ones by their value, then pruned ones, who came furthest first."""
+    if trial.state == TrialState.COMPLETE:
+        return True, 0.0, _number(trial.value), -trial.number
+    step, value = max(trial.intermediate_values.items(), default=(-math.inf, None))
+    return False, step, _number(value), -trial.number
+
+
+def _number(value: float | None) -> float:
+    return -math.inf if value is None or math.isnan(value) else value

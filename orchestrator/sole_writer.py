@@ -8,13 +8,15 @@ import copy
 import json
 import threading
 from collections.abc import Callable, Container, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
+
+T = TypeVar("T")
 
 
 class SoleWriterStorage(BaseStorage):
@@ -28,7 +30,7 @@ class SoleWriterStorage(BaseStorage):
         self._beneath = beneath
         self._alone = False
         self._trials: dict[int, list[FrozenTrial]] = {}
-        """By study, in the order of their numbers; none is ever changed, others take their place."""
+        """By study, in the order of their numbers; none is ever changed, copies take their place."""
         self._places: dict[int, tuple[int, int]] = {}
         """By a trial's id: its study and its number."""
         self._lock = threading.RLock()
@@ -57,13 +59,13 @@ class SoleWriterStorage(BaseStorage):
         return copy.deepcopy(trials) if deepcopy else trials
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """Return a trial, which nobody may change."""
+        """Return a trial of the caller's own: Optuna adds to what it got."""
         with self._lock:
             place = self._places.get(trial_id) if self._alone else None
             if place is None:
                 return self._beneath.get_trial(trial_id)
             study_id, number = place
-            return self._known(study_id)[number]
+            return _copied(self._known(study_id)[number])
 
     def _known(self, study_id: int) -> list[FrozenTrial]:
         if study_id not in self._trials:
@@ -76,12 +78,13 @@ class SoleWriterStorage(BaseStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Create a trial; return its id."""
-        made: list[int] = []
-        self._write(study_id, lambda: made.append(self._beneath.create_new_trial(study_id, template_trial)))
-        if self._alone:
-            with self._lock:
-                self._put(study_id, self._beneath.get_trial(made[0]))
-        return made[0]
+
+        def create() -> int:
+            trial_id = self._beneath.create_new_trial(study_id, template_trial)
+            self._read_back(study_id, trial_id)
+            return trial_id
+
+        return self._write(study_id, create)
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
@@ -98,15 +101,14 @@ class SoleWriterStorage(BaseStorage):
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Set a trial's state, and its values; return whether that took effect."""
-        done: list[bool] = []
-        place = self._places.get(trial_id)
-        self._write(
-            place and place[0], lambda: done.append(self._beneath.set_trial_state_values(trial_id, state, values))
-        )
-        if self._alone and place is not None:
-            with self._lock:
-                self._put(place[0], self._beneath.get_trial(trial_id))  # with the time that it has there
-        return done[0]
+        study_id = self._study_of(trial_id)
+
+        def change() -> bool:
+            took = self._beneath.set_trial_state_values(trial_id, state, values)
+            self._read_back(study_id, trial_id)  # with the time that it has there
+            return took
+
+        return self._write(study_id, change)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """Set the value of a step."""
@@ -136,31 +138,46 @@ class SoleWriterStorage(BaseStorage):
         self, trial_id: int, write: Callable[[], object], changes: Callable[[FrozenTrial], dict[str, Any]]
     ) -> None:
         """Write beneath, then let what is known of a trial be that."""
-        place = self._places.get(trial_id)
-        self._write(place and place[0], write)
-        if not self._alone or place is None:
-            return
+        self._write(self._study_of(trial_id), write)
         with self._lock:
-            trial = copy.copy(self._known(place[0])[place[1]])
-            for name, value in changes(trial).items():
-                setattr(trial, name, value)
-            self._put(place[0], trial)
+            place = self._places.get(trial_id) if self._alone else None
+            if place is not None:
+                trial = copy.copy(self._known(place[0])[place[1]])
+                for name, value in changes(trial).items():
+                    setattr(trial, name, value)
+                self._put(place[0], trial)
 
-    def _write(self, study_id: int | None, write: Callable[[], object]) -> None:
+    def _write(self, study_id: int | None, write: Callable[[], T]) -> T:
         try:
-            write()
+            return write()
         except BaseException:
-            with self._lock:
-                self._trials.pop(study_id or -1, None)
+            self._forget(study_id)
             raise
+
+    def _read_back(self, study_id: int | None, trial_id: int) -> None:
+        if self._alone and study_id is not None:
+            trial = self._beneath.get_trial(trial_id)
+            with self._lock:
+                self._put(study_id, trial)
 
     def _put(self, study_id: int, trial: FrozenTrial) -> None:
         trials = self._known(study_id)
-        if trial.number < len(trials):
-            trials[trial.number] = trial
-        else:
+        if trial.number > len(trials):  # there are some that are not known
+            self._forget(study_id)
+        elif trial.number == len(trials):
             trials.append(trial)
+        else:
+            trials[trial.number] = trial
         self._places[trial._trial_id] = (study_id, trial.number)  # noqa: SLF001
+
+    def _study_of(self, trial_id: int) -> int | None:
+        place = self._places.get(trial_id)
+        return place[0] if place is not None else None
+
+    def _forget(self, study_id: int | None) -> None:
+        with self._lock:
+            if study_id is not None:
+                self._trials.pop(study_id, None)
 
     # --- studies, as they are beneath ---
 
@@ -171,8 +188,7 @@ class SoleWriterStorage(BaseStorage):
     def delete_study(self, study_id: int) -> None:
         """Delete a study."""
         self._beneath.delete_study(study_id)
-        with self._lock:
-            self._trials.pop(study_id, None)
+        self._forget(study_id)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """Set an attribute of a study."""
@@ -209,3 +225,10 @@ class SoleWriterStorage(BaseStorage):
     def remove_session(self) -> None:
         """Close this thread's connection."""
         self._beneath.remove_session()
+
+
+def _copied(trial: FrozenTrial) -> FrozenTrial:
+    own = copy.copy(trial)
+    for name in ("params", "distributions", "user_attrs", "system_attrs", "intermediate_values"):
+        setattr(own, name, dict(getattr(trial, name)))
+    return own

@@ -1,9 +1,12 @@
 """TPE on a bounded part of a long sweep: the same as Optuna's while a sweep is short, and bounded beyond."""
 
+import random
+
 import optuna
 import pytest
 from optuna.samplers import TPESampler
-from optuna.samplers._tpe.sampler import default_gamma
+from optuna.samplers._tpe.sampler import _split_trials, default_gamma
+from optuna.trial import TrialState
 
 from orchestrator import bounded_tpe
 from orchestrator.bounded_tpe import GOOD, LEARNT, BoundedTPESampler, learnt_from
@@ -48,6 +51,38 @@ def test_of_a_long_sweep_it_learns_from_the_best_and_the_newest():
     best = sorted(trials, key=lambda trial: -trial.value)[:GOOD]
     assert {trial.number for trial in best} <= set(numbers)
     assert numbers[-900:] == list(range(3 * LEARNT - 900, 3 * LEARNT))
+
+
+@pytest.mark.parametrize("completed", [200, 40, 10, 0])
+def test_what_optuna_would_call_good_is_kept_also_where_trials_are_stopped_early(monkeypatch, completed):
+    """Completed ones before those that were stopped, these by how far they came, whatever values they had."""
+    monkeypatch.setattr(bounded_tpe, "LEARNT", 200)
+    study, rng = study_of(0), random.Random(3)
+    for number in range(600):
+        done = completed > 0 and number % (600 // completed) == 0
+        step, value = rng.randint(1, 5), rng.random()
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE if done else TrialState.PRUNED,
+                value=value - 2 * done,
+                intermediate_values={1: rng.random(), step: value},
+            )
+        )
+    trials = study.get_trials(deepcopy=False)
+
+    kept = learnt_from(trials)
+
+    assert numbers(split_trials(study, kept)) == numbers(split_trials(study, trials))
+
+
+def split_trials(study, trials):
+    """Return what Optuna calls good."""
+    return _split_trials(study, trials, GOOD)[0]
+
+
+def numbers(trials):
+    """Return the trials' numbers."""
+    return [trial.number for trial in trials]
 
 
 def test_what_optuna_calls_good_is_never_more_than_what_is_kept():

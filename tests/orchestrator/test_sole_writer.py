@@ -95,6 +95,43 @@ def test_a_write_that_failed_is_not_known(tmp_path):
     assert study.get_trials()[0].intermediate_values == {1: 0.5, 3: 0.7}
 
 
+@pytest.mark.parametrize("write", ["create", "state"])
+def test_a_write_that_took_effect_and_could_not_be_read_back_is_known_later(tmp_path, write):
+    """The connection broke between the two: the next look reads all, and numbers stay places."""
+    storage, beneath = opened(tmp_path)
+    study = optuna.create_study(storage=storage)
+    study.ask()
+    read = beneath.get_trial
+
+    def break_off(trial_id):
+        if trial_id == 2 or write == "state":
+            raise StorageInternalError("the connection was lost")
+        return read(trial_id)
+
+    storage._beneath.get_trial = break_off
+    with pytest.raises(StorageInternalError):
+        study.ask() if write == "create" else storage.set_trial_state_values(1, TrialState.COMPLETE, [0.5])
+    storage._beneath.get_trial = read
+
+    study.ask()
+    known = study.get_trials()
+    assert known == RDBStorage(beneath.url).get_all_trials(study._study_id)
+    assert [storage.get_trial(trial._trial_id).number for trial in known] == list(range(len(known)))
+
+
+def test_what_optuna_adds_to_a_trial_that_it_got_is_not_seen_before_it_is_written(tmp_path):
+    """Its Trial writes into what get_trial gave it."""
+    storage, beneath = opened(tmp_path)
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    before = study.get_trials(deepcopy=False)
+
+    trial.suggest_float("rate", 0.0, 1.0)
+
+    assert before[0].params == {}
+    assert study.get_trials() == RDBStorage(beneath.url).get_all_trials(study._study_id)
+
+
 def test_what_somebody_else_wrote_before_it_is_alone_is_seen(tmp_path):
     """Whoever takes the lease reads all that the holder before wrote."""
     storage, beneath = opened(tmp_path)
