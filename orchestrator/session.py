@@ -99,12 +99,13 @@ def _drive(command: Command) -> int:
     remove_leftovers(paths)
     if request.new:
         _put_aside(paths)
+    note_study(paths, request.study_uri)
     plan = settle(paths.plan, drafted.plan)
+    reach("sweep: planned")
     require_same_store(paths, request.tracking_uri)
     refuse_other_resources(plan, command.machine, request.cpus_per_trial)
     keep_encoder(drafted.encoder, paths.encoders)
     notes = _concerns(paths, drafted)
-    note_study(paths, request.study_uri)
     study = study_of(paths, plan, command.loaded.sweep.space)
     with leased(study) as lease:
         sweep = OpenSweep(

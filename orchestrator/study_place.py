@@ -52,8 +52,15 @@ def require_study(paths: SweepPaths, uri: str | None, *, new: bool) -> str:
 
 
 def note_study(paths: SweepPaths, uri: str | None) -> None:
-    """Note where the study of a sweep will be, before there is one; one that has a study keeps it."""
-    if uri is not None and not paths.study_file.exists() and not paths.study_place.exists():
+    """Note where the study of a new sweep will be, before its plan is written; one that has begun keeps its place.
+
+    In this order, or a kill between the two would leave a sweep whose study is said to be in its own file.
+    """
+    if paths.plan.exists():
+        return
+    if uri is None:
+        paths.study_place.unlink(missing_ok=True)
+    else:
         write_text(paths.study_place, uri + "\n")
 
 

@@ -98,12 +98,17 @@ class Stores(Transcript):
         twin, lab = (Lab(self.folder / name, data, encoder) for name in ("twin", "lab"))
         twin.run(timeout=WAIT_S)
         lab.more = ["--study-uri", self.database.uri("study"), "--tracking-uri", self.server.uri]
+        lab.arm("sweep: planned", "kill driver")
+        lab.run(expect=(-9,), timeout=WAIT_S)
         process = lab.start()
         lab.wait_for("state: saved", timeout=WAIT_S)
         process.kill()
         process.wait()
         code, _ = lab.run(timeout=WAIT_S)
-        self.expect(f"the driver was killed once; the same command ends with {code}", holds=code == 0)
+        self.expect(
+            f"the driver was killed beside its new plan and in mid-trial; the same command ends with {code}",
+            holds=code == 0,
+        )
         self.expect("leaderboard equal to that on files", holds=lasting(lab.board()) == lasting(twin.board()))
         paths = SweepPaths(lab.out, lab.name)
         study = study_of(paths, read_plan(paths.plan), None)

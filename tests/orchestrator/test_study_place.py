@@ -43,12 +43,22 @@ def test_a_new_sweeps_study_is_where_it_is_asked_for(tmp_path):
     assert (paths.study_uri, paths.confirmation.study_uri) == (URI, URI)
 
 
-def test_a_study_that_there_is_stays_where_it_is(tmp_path):
-    """A sweep that has its own file does not lose it to an option."""
+def test_a_sweep_that_has_begun_keeps_its_study(tmp_path):
+    """Whatever an option says later, the plan stands, and the study is where it was."""
     paths = SweepPaths(tmp_path, "exp4")
     paths.root.mkdir()
-    paths.study_file.touch()
     note_study(paths, URI)
+    paths.plan.touch()
+    note_study(paths, "postgresql+psycopg://elsewhere/study")
+    note_study(paths, None)
+    assert paths.study_uri == URI
+
+
+def test_before_there_is_a_plan_the_last_word_counts(tmp_path):
+    """A driver was killed between the two: nothing has begun where it noted."""
+    paths = SweepPaths(tmp_path, "exp4")
+    note_study(paths, URI)
+    note_study(paths, None)
     assert paths.study_uri.startswith("sqlite:")
 
 
