@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # backup.sh: the databases of the cluster's head, dumped to SWEEP_BACKUPS (s3://... or a folder) under the moment's name.
-# A dump is read back whole before it counts; restore.sh takes it from there.
+# A dump is read back whole before it counts, and the sums come last: what has none is no backup. restore.sh takes it
+# from there.
 set -euo pipefail
+given=${SWEEP_BACKUPS:-}
 # shellcheck source=/dev/null
-[ -n "${SWEEP_STUDY_URI:-}" ] || . "${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}"
+. "${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}"
+place=${given:-$SWEEP_BACKUPS}
 query=${SWEEP_STUDY_URI#*\?}  # host=...&port=...
 port=$(sed -n 's/.*port=\([0-9]*\).*/\1/p' <<< "$query")
 when=$(date -u +%Y-%m-%dT%H%M%S.%NZ)  # two sweeps may end in one second
+umask 077
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for database in study mlflow mlflow_users; do
@@ -14,8 +18,19 @@ for database in study mlflow mlflow_users; do
     pg_restore -f /dev/null "$work/$database.dump"
 done
 (cd "$work" && sha256sum -- *.dump > sha256)
-case $SWEEP_BACKUPS in
-    s3://*) aws s3 cp --only-show-errors --recursive "$work" "$SWEEP_BACKUPS/$when" ;;
-    *) mkdir -p "$SWEEP_BACKUPS" && cp -r "$work" "$SWEEP_BACKUPS/$when" ;;
+case $place in
+    s3://*)
+        aws s3 cp --only-show-errors --recursive --exclude sha256 "$work" "$place/$when"
+        aws s3 cp --only-show-errors "$work/sha256" "$place/$when/sha256"
+        ;;
+    *)
+        mkdir -p "$place"
+        part=$place/.$when.part
+        trap 'rm -rf "$work" "$part"' EXIT
+        cp -r "$work" "$part"
+        sync "$part"/* "$part"
+        mv -T "$part" "$place/$when"
+        sync "$place"
+        ;;
 esac
-echo "backup: $SWEEP_BACKUPS/$when"
+echo "backup: $place/$when"

@@ -3,14 +3,19 @@
 # what they hold. Stop MLflow and every sweep first.
 set -euo pipefail
 # shellcheck source=/dev/null
-[ -n "${SWEEP_STUDY_URI:-}" ] || . "${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}"
+. "${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}"
 port=$(sed -n 's/.*port=\([0-9]*\).*/\1/p' <<< "${SWEEP_STUDY_URI#*\?}")
+umask 077
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 case $1 in
     s3://*) aws s3 cp --only-show-errors --recursive "$1" "$work" ;;
     *) cp -r "$1/." "$work" ;;
 esac
+if [ ! -e "$work/sha256" ]; then
+    echo "error: $1 has no sha256, which comes last: no whole backup; take another" >&2
+    exit 1
+fi
 (cd "$work" && sha256sum --quiet -c sha256)
 for database in study mlflow mlflow_users; do
     pg_restore -h /var/run/postgresql -p "$port" -d "$database" --clean --if-exists --no-owner --exit-on-error \

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.head import ROOT, sh, tool
+from tests.cluster.head import ROOT, Disk, sh, tool
 
 
 def sha256(disk):
@@ -179,6 +179,55 @@ def test_a_damaged_backup_changes_nothing(head):
     assert refused.returncode == 1
     assert "study.dump: FAILED" in refused.stdout
     assert head.sql("select count(*) from kept") == "2"
+
+
+@pytest.mark.slow
+def test_a_backup_without_its_sums_is_refused(head, tmp_path):
+    """What a copy that was cut short left is no backup: one line says so, and nothing is touched."""
+    head.sql("create table whole(trial int); insert into whole values (1)")
+    place = Path(re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1])
+    cut = tmp_path / "cut"
+    shutil.copytree(place, cut)
+    (cut / "sha256").unlink()
+    head.sql("insert into whole values (2)")
+
+    refused = sh("restore.sh", cut, SWEEP_SETTINGS=str(head.settings), check=False)
+
+    assert refused.returncode == 1
+    assert refused.stderr == f"error: {cut} has no sha256, which comes last: no whole backup; take another\n"
+    assert head.sql("select count(*) from whole") == "2"
+
+
+@pytest.mark.slow
+def test_a_backup_has_its_name_once_it_is_whole(head, tmp_path):
+    """In a folder where the copy ends in the middle no backup appears; one that is whole is its owner's alone."""
+    full = Disk(megabytes=8)  # too small for the dumps
+    try:
+        full.mount()
+        (full.mounted / "filler").write_bytes(bytes(shutil.disk_usage(full.mounted).free - 8192))
+        cut = sh("backup.sh", SWEEP_SETTINGS=str(head.settings), SWEEP_BACKUPS=full.mounted / "backups", check=False)
+        assert cut.returncode != 0
+        assert list((full.mounted / "backups").glob("*")) == []
+    finally:
+        full.remove()
+    sh("backup.sh", SWEEP_SETTINGS=str(head.settings), SWEEP_BACKUPS=str(tmp_path / "backups"))
+    (whole,) = (tmp_path / "backups").iterdir()
+    assert {path.stat().st_mode & 0o077 for path in [whole, *whole.iterdir()]} == {0}
+
+
+@pytest.mark.slow
+def test_in_a_bucket_the_sums_come_last(head, checkout):
+    """`aws` is a script that writes down what it is asked: first the dumps without the sums, then the sums."""
+    aws = checkout / ".venv/bin/aws"
+    aws.write_text(f'#!/bin/sh\nprintf "%s " "$@" >> {checkout}/asked\necho >> {checkout}/asked\n')
+    aws.chmod(0o755)
+    path = f"{aws.parent}:{os.environ['PATH']}"
+
+    sh("backup.sh", SWEEP_SETTINGS=str(head.settings), SWEEP_BACKUPS="s3://bucket/backups", PATH=path)
+
+    dumps, sums = (checkout / "asked").read_text().splitlines()
+    assert re.search(r"--recursive --exclude sha256 \S+ s3://bucket/backups/\S+ $", dumps)
+    assert re.search(r"\S+/sha256 s3://bucket/backups/\S+/sha256 $", sums)
 
 
 # The sweep.
