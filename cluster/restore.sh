@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # restore.sh BACKUP: puts a backup (s3://.../backups/TIME, or a folder) back into the head's databases, in place of
-# what they hold. Stop MLflow and every sweep first.
+# what they hold. Stop MLflow and every sweep first. A backup holds no password: MLflow's users come back with theirs,
+# but for the administrator, whose password stays the one of this head's settings.
 set -euo pipefail
+checkout=$(cd "$(dirname "$0")/.." && pwd)
+settings=${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}
 # shellcheck source=/dev/null
-. "${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}"
+. "$settings"
 port=$(sed -n 's/.*port=\([0-9]*\).*/\1/p' <<< "${SWEEP_STUDY_URI#*\?}")
 umask 077
 work=$(mktemp -d)
@@ -21,4 +24,6 @@ for database in study mlflow mlflow_users; do
     pg_restore -h /var/run/postgresql -p "$port" -d "$database" --clean --if-exists --no-owner --exit-on-error \
         --single-transaction "$work/$database.dump"
 done
+users=$(psql -h /var/run/postgresql -p "$port" -qAtc "select to_regclass('users')" mlflow_users)
+[ -z "$users" ] || "$checkout/.venv/bin/python" "$checkout/cluster/mlflow_admin.py" "$(dirname "$settings")"
 echo "restored: $1"

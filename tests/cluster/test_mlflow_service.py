@@ -17,7 +17,7 @@ import time
 
 import pytest
 
-from tests.cluster.head import ROOT
+from tests.cluster.head import ROOT, Disk, Head, sh
 
 pytestmark = [
     pytest.mark.slow,
@@ -119,6 +119,19 @@ def service(head):
         yield service
     finally:
         service.stop()
+
+
+@contextlib.contextmanager
+def another_head(name):
+    """Yield a head of a new machine with an empty volume."""
+    disk = Disk(megabytes=1024)
+    head = Head(disk, name)
+    try:
+        head.start()
+        yield head
+    finally:
+        head.remove()
+        disk.remove()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
@@ -253,3 +266,26 @@ def test_a_user_cannot_name_the_servers_own_files_as_artifacts(service, scheme):
     assert service.status("POST", "/api/2.0/mlflow/registered-models/create", model, user=reader) == 200
     version = model | {"source": f"{scheme}{service.settings}"}
     assert service.status("POST", "/api/2.0/mlflow/model-versions/create", version, user=reader) == 400
+
+
+def test_restored_onto_an_empty_volume_the_new_volumes_password_is_the_admins(service, head):
+    """The volume lost, sweeps get in by what the new one's sweep.env says, users by what they always had."""
+    user = {"username": "colleague", "password": "a long enough one"}
+    assert service.status("POST", "/api/2.0/mlflow/users/create", user, user=service.admin) == 200
+    made_run(service, tuple(user.values()), "of a colleague")
+    backup = sh("backup.sh", SWEEP_SETTINGS=str(head.settings)).removeprefix("backup: ")
+
+    with another_head("of_a_new_volume") as new:
+        sh("restore.sh", backup, SWEEP_SETTINGS=str(new.settings))
+        restored = Service(new)
+        try:
+            restored.start()
+            assert restored.password != service.password
+            status, content = restored.ask("POST", SEARCH, {"max_results": 50}, user=restored.admin)
+            assert status == 200
+            assert {"exp4", "of a colleague"} <= {one["name"] for one in json.loads(content)["experiments"]}
+            status, content = restored.ask("POST", SEARCH, {"max_results": 50}, user=tuple(user.values()))
+            assert (status, [one["name"] for one in json.loads(content)["experiments"]]) == (200, ["of a colleague"])
+            assert restored.status("POST", SEARCH, {"max_results": 5}, user=service.admin) == 401
+        finally:
+            restored.stop()
