@@ -7,7 +7,7 @@ checkout=$(cd "$(dirname "$0")/.." && pwd)
 settings=${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}
 # shellcheck source=/dev/null
 . "$settings"
-port=$(sed -n 's/.*port=\([0-9]*\).*/\1/p' <<< "${SWEEP_STUDY_URI#*\?}")
+port=$SWEEP_POSTGRES_PORT
 umask 077
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -20,10 +20,18 @@ if [ ! -e "$work/sha256" ]; then
     exit 1
 fi
 (cd "$work" && sha256sum --quiet -c sha256)
-for database in study mlflow mlflow_users; do
+mapfile -t databases < <(sed -n 's/^[0-9a-f]*  \(.*\)\.dump$/\1/p' "$work/sha256")
+for database in $(bash "$checkout/cluster/databases.sh" elsewhere); do
+    [ ! -e "$work/$database.dump" ] || {
+        echo "error: $1 holds $database, which another server has (own.env); restore it there, by pg_restore, or take" \
+            "it out of own.env" >&2
+        exit 1
+    }
+done
+for database in "${databases[@]}"; do
     pg_restore -h /var/run/postgresql -p "$port" -d "$database" --clean --if-exists --no-owner --exit-on-error \
         --single-transaction "$work/$database.dump"
 done
 users=$(psql -h /var/run/postgresql -p "$port" -qAtc "select to_regclass('users')" mlflow_users)
 [ -z "$users" ] || "$checkout/.venv/bin/python" "$checkout/cluster/mlflow_admin.py" "$(dirname "$settings")"
-echo "restored: $1"
+echo "restored: $1 (${databases[*]})"

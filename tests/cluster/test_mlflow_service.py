@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -53,7 +54,9 @@ class Service:
         line = re.search(r"^ExecStart=((?:.*\\\n)*.*)$", self.unit, re.MULTILINE)[1].replace("\\\n", " ")
         program, *arguments = shlex.split(line.replace("5000", str(self.port)))
         assert program == str(ROOT / ".venv/bin/mlflow")
-        lines = (self.settings / "mlflow.env").read_text().splitlines()
+        lines = []
+        for file in re.findall(r"^EnvironmentFile=(.*)$", self.unit, re.MULTILINE):
+            lines += shlex.split(Path(file).read_text(), comments=True)
         lines += shlex.split(" ".join(re.findall(r"^Environment=(.*)$", self.unit, re.MULTILINE)))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *arguments],
