@@ -8,11 +8,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray._private import services
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator.errors import UNREACHABLE, SweepError, UnreachableError
 from orchestrator.limits import within
@@ -65,21 +67,35 @@ def connect_and_wait(address: str, wish: NodeWish, tell: Callable[[str], None]) 
 
     `tell` is given a line when the wait begins. Raises UnreachableError, also where no such node has come in time.
     """
-    machine, since, told = connect(address), time.monotonic(), False
-    while not machine.holds(wish.cpus, wish.gpus):
-        waited = time.monotonic() - since
-        if waited >= wish.wait_s:
-            after = f"in {wish.wait_s:.0f} s" if wish.wait_s else "yet"
-            raise UnreachableError(
-                f"no node with {wish} has come {after} ({machine.where}); look at `ray status`, or wait longer with "
-                "--wait-for-nodes SECONDS"
-            )
-        if not told:
-            told = True
-            tell(f"waiting for a node with {wish}, {wish.wait_s:.0f} s at most: {machine.where}")
-        time.sleep(LOOK_S)
-        machine = room(address, Growth())
+    machine = connect(address)
+    if machine.holds(wish.cpus, wish.gpus):
+        return machine
+    since = time.monotonic()
+    tell(f"waiting for a node with {wish}, {wish.wait_s:.0f} s at most: {machine.where}")
+    with _asked_for(wish):
+        while not machine.holds(wish.cpus, wish.gpus):
+            if time.monotonic() - since >= wish.wait_s:
+                after = f"in {wish.wait_s:.0f} s" if wish.wait_s else "yet"
+                raise UnreachableError(
+                    f"no node with {wish} has come {after} ({machine.where}); look at `ray status`, or wait longer "
+                    "with --wait-for-nodes SECONDS"
+                )
+            time.sleep(LOOK_S)
+            machine = room(address, Growth())
     return machine
+
+
+@contextmanager
+def _asked_for(wish: NodeWish) -> Iterator[None]:
+    """Let Ray's autoscaler see that such a node is wanted, where it is one of which we know nothing.
+
+    By a placement group: what request_resources asks for stays asked for after its asker has died.
+    """
+    wanted = placement_group([{"CPU": wish.cpus} | ({"GPU": wish.gpus} if wish.gpus else {})])
+    try:
+        yield
+    finally:
+        remove_placement_group(wanted)
 
 
 def room(address: str, growth: Growth) -> Machine:
