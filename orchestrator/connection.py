@@ -31,6 +31,8 @@ SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 """An empty frame of this kind."""
 ANSWER_S = 25
 """Seconds in which a head has to let us in, once it listens."""
+HEAD = "node:__internal_head__"
+"""What Ray gives the head alone."""
 LOOK_S = 2.0
 """How often nodes are looked for that are waited for."""
 
@@ -117,10 +119,15 @@ def any_holds(share: Share, avoided: Collection[str]) -> bool:
     )
 
 
+def workers() -> list[str]:
+    """Return the ids of the nodes that are up and not the head, the same order each time."""
+    return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and HEAD not in node["Resources"])
+
+
 def _nodes() -> tuple[list[Node], int]:
     """Return the nodes that are up, and how many of them are not the head."""
     alive = [node for node in ray.nodes() if node["Alive"]]
-    return [_node(node) for node in alive], sum("node:__internal_head__" not in node["Resources"] for node in alive)
+    return [_node(node) for node in alive], sum(HEAD not in node["Resources"] for node in alive)
 
 
 def _node(found: dict[str, Any]) -> Node:
