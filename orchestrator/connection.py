@@ -8,11 +8,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray._private import services
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator.errors import UNREACHABLE, SweepError, UnreachableError
 from orchestrator.limits import within
@@ -29,6 +31,8 @@ SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 """An empty frame of this kind."""
 ANSWER_S = 25
 """Seconds in which a head has to let us in, once it listens."""
+HEAD = "node:__internal_head__"
+"""What Ray gives the head alone."""
 LOOK_S = 2.0
 """How often nodes are looked for that are waited for."""
 
@@ -65,21 +69,35 @@ def connect_and_wait(address: str, wish: NodeWish, tell: Callable[[str], None]) 
 
     `tell` is given a line when the wait begins. Raises UnreachableError, also where no such node has come in time.
     """
-    machine, since, told = connect(address), time.monotonic(), False
-    while not machine.holds(wish.cpus, wish.gpus):
-        waited = time.monotonic() - since
-        if waited >= wish.wait_s:
-            after = f"in {wish.wait_s:.0f} s" if wish.wait_s else "yet"
-            raise UnreachableError(
-                f"no node with {wish} has come {after} ({machine.where}); look at `ray status`, or wait longer with "
-                "--wait-for-nodes SECONDS"
-            )
-        if not told:
-            told = True
-            tell(f"waiting for a node with {wish}, {wish.wait_s:.0f} s at most: {machine.where}")
-        time.sleep(LOOK_S)
-        machine = room(address, Growth())
+    machine = connect(address)
+    if machine.holds(wish.cpus, wish.gpus):
+        return machine
+    since = time.monotonic()
+    tell(f"waiting for a node with {wish}, {wish.wait_s:.0f} s at most: {machine.where}")
+    with _asked_for(wish):
+        while not machine.holds(wish.cpus, wish.gpus):
+            if time.monotonic() - since >= wish.wait_s:
+                after = f"in {wish.wait_s:.0f} s" if wish.wait_s else "yet"
+                raise UnreachableError(
+                    f"no node with {wish} has come {after} ({machine.where}); look at `ray status`, or wait longer "
+                    "with --wait-for-nodes SECONDS"
+                )
+            time.sleep(LOOK_S)
+            machine = room(address, Growth())
     return machine
+
+
+@contextmanager
+def _asked_for(wish: NodeWish) -> Iterator[None]:
+    """Let Ray's autoscaler see that such a node is wanted, where it is one of which we know nothing.
+
+    By a placement group: what request_resources asks for stays asked for after its asker has died.
+    """
+    wanted = placement_group([{"CPU": wish.cpus} | ({"GPU": wish.gpus} if wish.gpus else {})])
+    try:
+        yield
+    finally:
+        remove_placement_group(wanted)
 
 
 def room(address: str, growth: Growth) -> Machine:
@@ -101,10 +119,15 @@ def any_holds(share: Share, avoided: Collection[str]) -> bool:
     )
 
 
+def workers() -> list[str]:
+    """Return the ids of the nodes that are up and not the head, the same order each time."""
+    return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and HEAD not in node["Resources"])
+
+
 def _nodes() -> tuple[list[Node], int]:
     """Return the nodes that are up, and how many of them are not the head."""
     alive = [node for node in ray.nodes() if node["Alive"]]
-    return [_node(node) for node in alive], sum("node:__internal_head__" not in node["Resources"] for node in alive)
+    return [_node(node) for node in alive], sum(HEAD not in node["Resources"] for node in alive)
 
 
 def _node(found: dict[str, Any]) -> Node:

@@ -1,5 +1,7 @@
 """A sweep, or the confirmation of one, that this process alone works on: its trials are run to their end."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +67,7 @@ def run_trials(sweep: OpenSweep) -> str | None:
                 ray_environment.prepare(paths.out, manner.address)
                 from orchestrator import runner
 
-                with runner.cluster(manner.address, sweep.machine):
+                with runner.cluster(manner.address, sweep.machine), _uploads(sweep):
                     runner.run(
                         plan,
                         paths,
@@ -81,6 +83,22 @@ def run_trials(sweep: OpenSweep) -> str | None:
         if lease.lost is not None:
             raise lease.lost
         return driver.trouble
+
+
+@contextmanager
+def _uploads(sweep: OpenSweep) -> Iterator[None]:
+    """Let the workers of a cluster send what goes to a bucket, while Ray is connected."""
+    if not sweep.machine.is_cluster:
+        yield
+        return
+    from orchestrator.uploads import WorkerUploads
+
+    models = sweep.projection.models
+    models.sender = WorkerUploads()
+    try:
+        yield
+    finally:
+        models.sender = None
 
 
 def _run_first(driver: Driver, plan: Plan, paths: SweepPaths, execution: Execution) -> None:

@@ -74,7 +74,7 @@ def earlier(examined: Examined) -> list[str]:
         return []
     from orchestrator.plan import settled
     from orchestrator.store import require_same_store
-    from orchestrator.study import require_sound
+    from orchestrator.study_file import require_sound
 
     plan = settled(paths.plan, drafted.plan)
     require_same_store(paths, request.tracking_uri)

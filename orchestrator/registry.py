@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from orchestrator.mlflow_client import BEST_DEV, CHAMPION  # sets what MLflow reads when it is imported
@@ -34,6 +35,8 @@ class ModelRegistry:
         self._client, self._plan, self._paths = client, plan, paths
         self._experiment, self._keep = experiment, keep
         self._of_stage = "" if paths.stage == "search" else f"{paths.stage}-"
+        self.sender: Callable[[str, Path], bool] | None = None
+        """Who else may send a folder to a place; it returns whether it has done so."""
         self._released: set[int] = set()
         self._registered: int | None = None
 
@@ -61,7 +64,8 @@ class ModelRegistry:
                 self._experiment, name=f"{self._plan.name}-{self._of_stage}{trial.number:04d}", source_run_id=run
             )
             reach("mlflow: created model", trial=trial.number)
-            self._client.log_model_artifacts(model.model_id, str(folder))
+            if self.sender is None or not self.sender(model.artifact_location, folder):
+                self._client.log_model_artifacts(model.model_id, str(folder))
             reach("mlflow: stored model", trial=trial.number)
             self._client.finalize_logged_model(model.model_id, "READY")
             reach("mlflow: finished model", trial=trial.number)

@@ -1,16 +1,13 @@
-"""The study: the one record of which trials exist and how each ended. The only door to Optuna.
+"""The study: the one record of which trials exist and how each ended. Optuna's study is asked through here alone.
 
 Lives in a database and is written by one driver at a time. Every method may be called again after a crash,
 with the same effect as once.
 """
 
 import logging
-import sqlite3
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +21,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.config import TrialConfig, config_from_dict, config_to_dict, flatten, with_settings
 from model.failpoints import reach
-from model.files import make_folder
 from orchestrator.bounded_tpe import BoundedTPESampler
 from orchestrator.errors import SweepError
 from orchestrator.halving import Halving
@@ -34,6 +30,7 @@ from orchestrator.plan import Plan
 from orchestrator.redaction import redacted
 from orchestrator.sole_writer import SoleWriterStorage
 from orchestrator.spec import Space, on_seed
+from orchestrator.study_file import prepare
 
 Ended = Literal["completed", "pruned", "failed"]
 _STATES: dict[TrialState, Ended] = {
@@ -84,7 +81,7 @@ class TrialStudy:
         self._handed_out: set[int] = set()
         file = sqlite_file(uri)
         if file is not None:
-            _use_write_ahead_log(file)
+            prepare(file)
         # Of an exact list, once: a proposal asks for every field that varies over all configs.
         self._listed = dict(enumerate(map(flatten, plan.configs)))
         self._choices = {
@@ -326,14 +323,6 @@ def _choice(value: Any) -> Any:
     return str(value) if isinstance(value, list | Mapping) else value
 
 
-def _use_write_ahead_log(path: Path) -> None:
-    """Let readers and the writer work at once; SQLite keeps this in the file. Its sync mode is FULL by default."""
-    make_folder(path.parent)
-    require_sound(path)
-    with closing(sqlite3.connect(path, timeout=60)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-
-
 def study_of(
     paths: SweepPaths, plan: Plan, space: Space | None, extend: Callable[[], Plan | None] = lambda: None
 ) -> TrialStudy:
@@ -341,25 +330,3 @@ def study_of(
     alone = sqlite_file(paths.study_uri) is not None
     name = None if alone else f"{plan.name} {plan.sweep_id} {paths.stage}"
     return TrialStudy(paths.study_uri, plan, space, extend, name)
-
-
-def require_sound(path: Path) -> None:
-    """Raise SweepError where a file is there that is no database, or a damaged one. Changes nothing in it."""
-    if not path.exists():
-        return
-    if not path.is_file():
-        raise SweepError(f"{path}: is no file; expected the study's database; move it away")
-    try:
-        with closing(sqlite3.connect(path, timeout=60)) as connection:
-            connection.execute("PRAGMA query_only=ON")
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.OperationalError:
-        raise  # busy, or the disk: no word on what is in it
-    except sqlite3.DatabaseError as error:
-        found = str(error)
-    if found != "ok":
-        what = " ".join(found.split())
-        raise SweepError(
-            f"{path}: is no sound database ({what}); move it away, and the trials of a list are found again by their "
-            "folders, or --new starts afresh"
-        )

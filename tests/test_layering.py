@@ -8,9 +8,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOORS = {
-    "ray": {"cluster_schema.py", "connection.py", "runner.py", "searcher.py", "scheduler.py", "worker.py"},
+    "ray": {
+        "cluster_schema.py",
+        "connection.py",
+        "runner.py",
+        "searcher.py",
+        "scheduler.py",
+        "uploads.py",
+        "worker.py",
+    },
     "optuna": {"study.py", "sole_writer.py", "bounded_tpe.py", "spec.py", "probing.py"},
-    "mlflow": {"mlflow_client.py", "experiment.py", "tracking.py", "registry.py", "serve.py"},
+    "mlflow": {"mlflow_client.py", "experiment.py", "tracking.py", "registry.py", "serve.py", "uploads.py"},
     "plotly": {"report_page.py"},
     "matplotlib": {"table_image.py"},
 }

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,14 @@ class HeadLoss(Transcript):
         self.disk = folder / "disk"
         with self.disk.open("wb") as file:
             file.truncate(DISK_BYTES)
+        self.moto_log = folder / "moto.log"
         self.device = None
 
     def run(self):
         """Go through it all; return whether everything holds."""
         with Hosts(self.folder / "hosts", 2) as self.hosts:
             self._fill_shared()
-            s3 = S3(self._moto, self.folder / "moto.log", BRIDGE)
+            s3 = S3(self._moto, self.moto_log, BRIDGE)
             s3.start()
             # What an instance profile gives on AWS; Ray's processes hand it on to the trials.
             self._environment = s3.environment | {"PYTHONPATH": f"{SHARED}/clients", "OMP_NUM_THREADS": "1"}
@@ -72,6 +74,11 @@ class HeadLoss(Transcript):
         launcher = Launcher(self.hosts, self._environment)
         self.set_up(launcher)
         self.work(launcher)
+        sent = Counter(re.findall(r'^(\S+) .*"PUT /\S+/model.safetensors', self.moto_log.read_text(), re.MULTILINE))
+        self.expect(
+            f"weights sent to S3, by address: {dict(sent)}; the worker's is among them",
+            holds=sent[self.hosts.address(2)] > 0,
+        )
         before = self.asked("before")
         trained = self.started()
         self.say(
@@ -104,8 +111,8 @@ class HeadLoss(Transcript):
         unit = self.on_head(f"cat {SETTINGS}/mlflow.service")
         line = re.search(r"^ExecStart=((?:.*\\\n)*.*)$", unit, re.MULTILINE)[1].replace("\\\n", " ")
         given = " ".join(re.findall(r"^Environment=(.*)$", unit, re.MULTILINE))
-        self.on_head(
-            f"set -a; . {SETTINGS}/mlflow.env; export {given}; "
+        self.on_head(  # systemd reads mlflow.env by lines, not as a shell
+            f'while IFS= read -r line; do export "$line"; done < {SETTINGS}/mlflow.env; export {given}; '
             f"setsid nohup {line} > /tmp/mlflow.log 2>&1 < /dev/null & sleep 1"
         )
         health = f"curl -sf -o /dev/null {MLFLOW}/health && echo yes || true"

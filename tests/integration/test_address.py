@@ -1,6 +1,7 @@
 """The same sweep on a Ray head that runs already."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -94,6 +95,41 @@ def test_a_head_that_is_full_is_waited_for_and_the_person_is_told(command, head)
     assert process.returncode == 0, process.stderr.read()
     assert "0 of 2 CPUs are free, a trial needs 1 on one node" in told
     assert time.monotonic() - started < TIMEOUT_S
+
+
+PENDING = """
+import json, ray, sys, time
+ray.init(address=sys.argv[1], log_to_driver=False)
+while True:
+    groups = ray.util.placement_group_table().values()
+    print(json.dumps([list(group["bundles"].values()) for group in groups if group["state"] == "PENDING"]), flush=True)
+    time.sleep(0.5)
+"""
+"""Says what Ray is asked for and has no place for."""
+
+
+@pytest.mark.parametrize("end", ["in vain", "killed"])
+def test_a_node_that_is_waited_for_is_asked_for(command, head, end):
+    """An autoscaler that tells us nothing sees the demand; when the wait is over, however it ends, it is gone."""
+    watch = subprocess.Popen(
+        [sys.executable, "-c", PENDING, head], stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL,
+        env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+    )  # fmt: skip
+    process = command.start("--address", head, "--gpus-per-trial", "1", "--wait-for-nodes", "8")
+    try:
+        said = next(json.loads(line) for line in watch.stdout if line.strip() != "[]")
+        if end == "killed":
+            process.kill()
+        _, errors = process.communicate(timeout=TIMEOUT_S)
+        next(line for line in watch.stdout if line.strip() == "[]")
+    finally:
+        watch.kill()
+        watch.communicate()
+
+    assert said == [[{"CPU": 1.0, "GPU": 1.0}]]
+    if end == "in vain":
+        assert process.returncode == 4
+        assert "error: no node with 1 CPU and 1 GPU has come in 8 s" in errors
 
 
 def test_a_head_of_another_ray_is_refused_with_both_versions(command, head):

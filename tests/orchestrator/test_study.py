@@ -1,6 +1,8 @@
 """The study's contract, held over an exact list and over a space, on real databases."""
 
+import gc
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from model.config import HeadConfig, TrialConfig, config_to_dict, flatten
+from orchestrator import file_systems
 from orchestrator.errors import SweepError
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
@@ -390,6 +393,43 @@ def test_readers_and_the_writer_work_at_once(case):
         assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     finally:
         reader.close()
+
+
+def test_on_storage_of_many_machines_there_is_no_log_that_one_machine_shares(bare_plan, tmp_path, monkeypatch):
+    """NFS and its like: SQLite's older journal, which asks nothing of the other machines but locks."""
+    mounts = tmp_path / "mounts"
+    monkeypatch.setattr(file_systems, "MOUNTS", mounts)
+    mounts.write_text("/dev/vda / ext4 rw 0 0\n")
+    TrialStudy(f"sqlite:///{tmp_path / 'study.db'}", bare_plan(LISTED), None).next_proposal()
+    gc.collect()  # whoever has it open keeps its journal
+    assert journal_of(tmp_path / "study.db") == "wal"
+
+    mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/exports {tmp_path.resolve()} nfs4 rw 0 0\n")
+    study = TrialStudy(f"sqlite:///{tmp_path / 'study.db'}", bare_plan(LISTED), None)
+
+    assert journal_of(tmp_path / "study.db") == "delete"
+    assert study.running() == [0]
+
+
+def journal_of(path):
+    """Return the kind of journal that a database's file asks for."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA journal_mode").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"), [("ext4", False), ("overlay", False), ("nfs4", True), ("lustre", True), ("fuse.sshfs", True)]
+)
+def test_the_file_system_of_a_folder_is_that_of_the_deepest_mount(tmp_path, monkeypatch, kind, shared):
+    """A folder that is not there yet, under a name with a space, beside one whose name begins alike."""
+    place = tmp_path.resolve() / "a place"
+    monkeypatch.setattr(file_systems, "MOUNTS", tmp_path / "mounts")
+    written = str(place).replace(" ", "\\040")
+    (tmp_path / "mounts").write_text(
+        f"/dev/vda / ext4 rw 0 0\nx {written} nfs rw 0 0\nx {written} {kind} rw 0 0\nx {written}-else nfs rw 0 0\n"
+    )
+    assert file_systems.is_shared(place / "runs") == shared
+    assert not file_systems.is_shared(tmp_path)
 
 
 def _fails_past_the_half(trial):
