@@ -33,9 +33,9 @@ if [ ! -e "$settings/own.env" ]; then
 ENV
 fi
 cat > "$settings/mlflow.env" <<ENV
-MLFLOW_BACKEND_STORE_URI='$(database mlflow)'
-MLFLOW_DEFAULT_ARTIFACT_ROOT='$store/mlflow'
-MLFLOW_AUTH_CONFIG_PATH='$settings/users.ini'
+MLFLOW_BACKEND_STORE_URI=$(database mlflow)
+MLFLOW_DEFAULT_ARTIFACT_ROOT=$store/mlflow
+MLFLOW_AUTH_CONFIG_PATH=$settings/users.ini
 MLFLOW_AUTH_ADMIN_PASSWORD=$(cat "$settings/password")
 MLFLOW_FLASK_SERVER_SECRET_KEY=$(cat "$settings/secret_key")
 ENV

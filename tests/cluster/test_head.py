@@ -268,13 +268,6 @@ def test_what_a_person_sets_stands_after_the_next_set_up(head, own):
 
 
 @pytest.mark.slow
-def test_a_shell_reads_mlflows_settings_as_systemd_does(head):
-    """A URI with an ampersand in it is one word."""
-    uri = f"postgresql+psycopg:///mlflow?host=/var/run/postgresql&port={head.port}"
-    assert _read(head.settings.with_name("mlflow.env"), "MLFLOW_BACKEND_STORE_URI") == uri
-
-
-@pytest.mark.slow
 def test_a_database_elsewhere_is_not_said_to_be_backed_up(head, own):
     """What another server holds is named, and not dumped; what is left here is backed up, and comes back."""
     own(SWEEP_STUDY_URI=MANAGED.format("study"), MLFLOW_BACKEND_STORE_URI=MANAGED.format("mlflow"))
