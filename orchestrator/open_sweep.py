@@ -12,6 +12,7 @@ from orchestrator.lease import LeaseKeeper
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress, mode_for
+from orchestrator.publishing import attempt
 from orchestrator.request import Manner
 from orchestrator.resources import Machine
 from orchestrator.signals import Signals
@@ -78,11 +79,20 @@ def run_trials(sweep: OpenSweep) -> str | None:
                         machine=sweep.machine,
                         asked=manner.concurrent,
                     )
+                    if sweep.machine.is_cluster and not sweep.signals.asked:
+                        thread.close()
+                        _catch_up(sweep)
         finally:
             thread.close()
         if lease.lost is not None:
             raise lease.lost
         return driver.trouble
+
+
+def _catch_up(sweep: OpenSweep) -> None:
+    """Bring MLflow up to date while workers can send; the end of the sweep does it again, and says what is amiss."""
+    trials = read_trials(sweep.study, sweep.paths)
+    attempt(sweep.projection.refresh) or attempt(lambda: sweep.projection.sync(trials))
 
 
 @contextmanager
