@@ -17,7 +17,8 @@ from orchestrator.request import Manner
 from orchestrator.resources import Machine
 from orchestrator.signals import Signals
 from orchestrator.study import TrialStudy
-from orchestrator.tracking import Projection, ProjectionThread
+from orchestrator.tracking import Projection
+from orchestrator.tracking_thread import ProjectionThread
 from orchestrator.trial import Execution, run_trial
 
 
