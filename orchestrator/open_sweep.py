@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from model.heap import bound_driver_heap
 from orchestrator import ray_environment
 from orchestrator.driver import Driver
 from orchestrator.leaderboard import TrialRecord, read_trials
@@ -40,6 +41,7 @@ class OpenSweep:
 
 def run_trials(sweep: OpenSweep) -> str | None:
     """Run what is left of the sweep; return the trouble that ended it, if any did."""
+    bound_driver_heap()
     plan, paths, study, lease, manner = sweep.plan, sweep.paths, sweep.study, sweep.lease, sweep.manner
     with Progress(plan, mode_for(as_json=manner.as_json, quiet=manner.quiet)) as progress:
         for trial in read_trials(study, paths):
