@@ -82,9 +82,9 @@ class Disk:
 class Head:
     """PostgreSQL on a disk, under a name of the test's own."""
 
-    def __init__(self, disk):
+    def __init__(self, disk, name="sweeps_test"):
         self.disk = disk
-        self.name = f"sweeps_test_{os.getpid()}"
+        self.name = f"{name}_{os.getpid()}"
         self.folder = disk.mounted / "postgresql"
         self.port = None
 

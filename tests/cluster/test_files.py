@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -107,7 +108,8 @@ FIELDS = {
     "AutoscalerOptions": "resources image imagePullPolicy securityContext idleTimeoutSeconds upscalingMode version env "
     "envFrom volumeMounts",
     "AuthOptions": "mode secretName enableK8sTokenAuth",
-    "PodSpec": "serviceAccountName containers volumes tolerations nodeSelector",
+    "PodSpec": "serviceAccountName automountServiceAccountToken securityContext containers volumes tolerations "
+    "nodeSelector",
     "Container": "name image env envFrom resources securityContext volumeMounts",
 }
 """Of KubeRay's API reference (its docs/reference/api.md, and Ray's page of KubeRay 1.6.2); of pods, what is used."""
@@ -145,6 +147,57 @@ def test_the_manifest_asks_for_a_token_and_for_gpus_from_none():
     (container,) = workers["template"]["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def _pods():
+    job = yaml.safe_load((SCRIPTS / "kuberay.yaml").read_text(encoding="utf-8"))
+    cluster = job["spec"]["rayClusterSpec"]
+    (workers,) = cluster["workerGroupSpecs"]
+    return cluster["headGroupSpec"]["template"]["spec"], workers["template"]["spec"]
+
+
+def test_a_workers_pod_holds_nothing_that_opens_another_door():
+    """Trials' code gets neither Kubernetes' token nor the passwords of MLflow and the study, which the head has."""
+    head, worker = _pods()
+
+    assert worker["automountServiceAccountToken"] is False
+    assert worker["serviceAccountName"] != head["serviceAccountName"]
+    assert head["containers"][0]["envFrom"] == [{"secretRef": {"name": "sweeps"}}]
+    assert not worker["containers"][0].get("envFrom")
+    assert {one["name"] for one in worker["containers"][0]["env"]} == {"SWEEP_CACHE"}
+
+
+def test_pods_may_write_what_they_mount():
+    """The volumes belong to the group of the image's user, who is no root."""
+    (user,) = re.findall(r"^USER (\d+)$", (SCRIPTS / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    for pod in _pods():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == int(user)
+        assert pod["securityContext"]["fsGroup"] == int(user)
+
+
+def test_the_manifest_starts_a_sweep_on_gpus():
+    """The command is one that the sweep takes, and asks for a GPU a trial where no node has come yet."""
+    import typer
+
+    from orchestrator.sweep import app
+
+    job = yaml.safe_load((SCRIPTS / "kuberay.yaml").read_text(encoding="utf-8"))
+    shell, option, script = shlex.split(job["spec"]["entrypoint"])
+    assert (shell, option) == ("sh", "-c")
+    python, *words = shlex.split(script.replace("$SWEEP_STUDY_URI", "postgresql://db/study"))
+    assert (python, words[:2]) == ("python", ["-m", "orchestrator.sweep"])
+    given = typer.main.get_command(app).make_context("sweep", words[2:]).params
+
+    assert (given["profile"].value, given["gpus_per_trial"], given["concurrent"]) == ("study", 1, 8)
+
+
+def test_the_manifest_names_every_key_of_its_secret():
+    """A PostgreSQL with a password gets it by PGPASSWORD, since no URI may hold one."""
+    text = (SCRIPTS / "kuberay.yaml").read_text(encoding="utf-8")
+    head = text[: text.index("apiVersion")].replace("\n# ", " ")
+    for name in ("SWEEP_STUDY_URI", "PGPASSWORD", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME"):
+        assert name in head
 
 
 # Docker.

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.head import ROOT, sh, tool
+from tests.cluster.head import ROOT, Disk, sh, tool
 
 
 def sha256(disk):
@@ -179,6 +179,127 @@ def test_a_damaged_backup_changes_nothing(head):
     assert refused.returncode == 1
     assert "study.dump: FAILED" in refused.stdout
     assert head.sql("select count(*) from kept") == "2"
+
+
+@pytest.mark.slow
+def test_a_backup_without_its_sums_is_refused(head, tmp_path):
+    """What a copy that was cut short left is no backup: one line says so, and nothing is touched."""
+    head.sql("create table whole(trial int); insert into whole values (1)")
+    place = Path(re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1])
+    cut = tmp_path / "cut"
+    shutil.copytree(place, cut)
+    (cut / "sha256").unlink()
+    head.sql("insert into whole values (2)")
+
+    refused = sh("restore.sh", cut, SWEEP_SETTINGS=str(head.settings), check=False)
+
+    assert refused.returncode == 1
+    assert refused.stderr == f"error: {cut} has no sha256, which comes last: no whole backup; take another\n"
+    assert head.sql("select count(*) from whole") == "2"
+
+
+@pytest.mark.slow
+def test_a_backup_has_its_name_once_it_is_whole(head, tmp_path):
+    """In a folder where the copy ends in the middle no backup appears; one that is whole is its owner's alone."""
+    full = Disk(megabytes=8)  # too small for the dumps
+    try:
+        full.mount()
+        (full.mounted / "filler").write_bytes(bytes(shutil.disk_usage(full.mounted).free - 8192))
+        cut = sh("backup.sh", SWEEP_SETTINGS=str(head.settings), SWEEP_BACKUPS=full.mounted / "backups", check=False)
+        assert cut.returncode != 0
+        assert list((full.mounted / "backups").glob("*")) == []
+    finally:
+        full.remove()
+    sh("backup.sh", SWEEP_SETTINGS=str(head.settings), SWEEP_BACKUPS=str(tmp_path / "backups"))
+    (whole,) = (tmp_path / "backups").iterdir()
+    assert {path.stat().st_mode & 0o077 for path in [whole, *whole.iterdir()]} == {0}
+
+
+@pytest.mark.slow
+def test_in_a_bucket_the_sums_come_last(head, checkout):
+    """`aws` is a script that writes down what it is asked: first the dumps without the sums, then the sums."""
+    aws = checkout / ".venv/bin/aws"
+    aws.write_text(f'#!/bin/sh\nprintf "%s " "$@" >> {checkout}/asked\necho >> {checkout}/asked\n')
+    aws.chmod(0o755)
+    path = f"{aws.parent}:{os.environ['PATH']}"
+
+    sh("backup.sh", SWEEP_SETTINGS=str(head.settings), SWEEP_BACKUPS="s3://bucket/backups", PATH=path)
+
+    dumps, sums = (checkout / "asked").read_text().splitlines()
+    assert re.search(r"--recursive --exclude sha256 \S+ s3://bucket/backups/\S+ $", dumps)
+    assert re.search(r"\S+/sha256 s3://bucket/backups/\S+/sha256 $", sums)
+
+
+# A database elsewhere.
+
+MANAGED = "postgresql+psycopg://sweeps@db.example:5432/{}?sslmode=require&connect_timeout=5"
+
+
+@pytest.fixture
+def own(head):
+    """Return a function that adds to own.env and sets the head up again, as `ray up` does; undone at the end."""
+    path = head.settings.with_name("own.env")
+    before = path.read_text()
+
+    def write(**values):
+        path.write_text(before + "".join(f"{name}='{value}'\n" for name, value in values.items()))
+        head.start()
+
+    yield write
+    path.write_text(before)
+
+
+def _read(file, name):
+    """Return what a shell that reads a file of settings then has under a name."""
+    return tool("bash", "-c", f'set -aeu; . "$1"; printenv {name}', "-", str(file))
+
+
+@pytest.mark.slow
+def test_what_a_person_sets_stands_after_the_next_set_up(head, own):
+    """A URI in own.env wins over what set-up writes, for sweeps and for MLflow; the file is its owner's alone."""
+    own(SWEEP_STUDY_URI=MANAGED.format("study"), MLFLOW_BACKEND_STORE_URI=MANAGED.format("mlflow"), PGPASSWORD="a $b")
+    path = head.settings.with_name("own.env")
+
+    assert _read(head.settings, "SWEEP_STUDY_URI") == MANAGED.format("study")
+    assert _read(head.settings, "MLFLOW_TRACKING_URI") == "http://127.0.0.1:5000"
+    files = re.findall(r"^EnvironmentFile=(.*)$", head.settings.with_name("mlflow.service").read_text(), re.MULTILINE)
+    assert files == [str(path.with_name("mlflow.env")), str(path)]  # systemd: the later one wins
+    assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_a_database_elsewhere_is_not_said_to_be_backed_up(head, own):
+    """What another server holds is named, and not dumped; what is left here is backed up, and comes back."""
+    own(SWEEP_STUDY_URI=MANAGED.format("study"), MLFLOW_BACKEND_STORE_URI=MANAGED.format("mlflow"))
+    head.sql("create table left_here(name text); insert into left_here values ('colleague')", "mlflow_users")
+
+    done = sh("backup.sh", SWEEP_SETTINGS=str(head.settings), check=False)
+
+    assert done.returncode == 0
+    assert done.stderr == "no backup of study, mlflow: another server has them, with backups of its own (own.env)\n"
+    place = Path(done.stdout.strip().removeprefix("backup: "))
+    assert {file.name for file in place.iterdir()} == {"mlflow_users.dump", "sha256"}
+    head.sql("delete from left_here", "mlflow_users")
+    sh("restore.sh", place, SWEEP_SETTINGS=str(head.settings))
+    assert head.sql("select name from left_here", "mlflow_users") == "colleague"
+
+
+@pytest.mark.slow
+def test_a_backup_is_not_restored_beside_a_database_elsewhere(head, own):
+    """The head's own, empty study is not what sweeps read: one line says where that is, and nothing is touched."""
+    head.sql("create table beside(trial int); insert into beside values (1)")
+    place = sh("backup.sh", SWEEP_SETTINGS=str(head.settings)).removeprefix("backup: ")
+    head.sql("insert into beside values (2)")
+    own(SWEEP_STUDY_URI=MANAGED.format("study"))
+
+    refused = sh("restore.sh", place, SWEEP_SETTINGS=str(head.settings), check=False)
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"error: {place} holds study, which another server has (own.env); restore it there, by pg_restore, or take it "
+        "out of own.env\n"
+    )
+    assert head.sql("select count(*) from beside") == "2"
 
 
 # The sweep.

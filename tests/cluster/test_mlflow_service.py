@@ -14,10 +14,11 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.cluster.head import ROOT
+from tests.cluster.head import ROOT, Disk, Head, sh
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,7 +54,9 @@ class Service:
         line = re.search(r"^ExecStart=((?:.*\\\n)*.*)$", self.unit, re.MULTILINE)[1].replace("\\\n", " ")
         program, *arguments = shlex.split(line.replace("5000", str(self.port)))
         assert program == str(ROOT / ".venv/bin/mlflow")
-        lines = (self.settings / "mlflow.env").read_text().splitlines()
+        lines = []
+        for file in re.findall(r"^EnvironmentFile=(.*)$", self.unit, re.MULTILINE):
+            lines += shlex.split(Path(file).read_text(), comments=True)
         lines += shlex.split(" ".join(re.findall(r"^Environment=(.*)$", self.unit, re.MULTILINE)))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *arguments],
@@ -119,6 +122,19 @@ def service(head):
         yield service
     finally:
         service.stop()
+
+
+@contextlib.contextmanager
+def another_head(name):
+    """Yield a head of a new machine with an empty volume."""
+    disk = Disk(megabytes=1024)
+    head = Head(disk, name)
+    try:
+        head.start()
+        yield head
+    finally:
+        head.remove()
+        disk.remove()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
@@ -253,3 +269,26 @@ def test_a_user_cannot_name_the_servers_own_files_as_artifacts(service, scheme):
     assert service.status("POST", "/api/2.0/mlflow/registered-models/create", model, user=reader) == 200
     version = model | {"source": f"{scheme}{service.settings}"}
     assert service.status("POST", "/api/2.0/mlflow/model-versions/create", version, user=reader) == 400
+
+
+def test_restored_onto_an_empty_volume_the_new_volumes_password_is_the_admins(service, head):
+    """The volume lost, sweeps get in by what the new one's sweep.env says, users by what they always had."""
+    user = {"username": "colleague", "password": "a long enough one"}
+    assert service.status("POST", "/api/2.0/mlflow/users/create", user, user=service.admin) == 200
+    made_run(service, tuple(user.values()), "of a colleague")
+    backup = sh("backup.sh", SWEEP_SETTINGS=str(head.settings)).removeprefix("backup: ")
+
+    with another_head("of_a_new_volume") as new:
+        sh("restore.sh", backup, SWEEP_SETTINGS=str(new.settings))
+        restored = Service(new)
+        try:
+            restored.start()
+            assert restored.password != service.password
+            status, content = restored.ask("POST", SEARCH, {"max_results": 50}, user=restored.admin)
+            assert status == 200
+            assert {"exp4", "of a colleague"} <= {one["name"] for one in json.loads(content)["experiments"]}
+            status, content = restored.ask("POST", SEARCH, {"max_results": 50}, user=tuple(user.values()))
+            assert (status, [one["name"] for one in json.loads(content)["experiments"]]) == (200, ["of a colleague"])
+            assert restored.status("POST", SEARCH, {"max_results": 5}, user=service.admin) == 401
+        finally:
+            restored.stop()
