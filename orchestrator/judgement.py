@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from evidence.comparisons import Comparison, Standing, compare, own_intervals
 from evidence.expected import expected
 from evidence.importance import importances
-from evidence.scores import Answers, Array, Scores, scores
+from evidence.scores import Answers, Scores, scores
 from evidence.seeds import Configs, configs
 from evidence.sharing import Sharing, sharing
 from model.checkpoint import read_predictions
@@ -78,7 +79,7 @@ class Judge:
         self._plan, self._paths = plan, paths
         self._examples: dict[str, pa.Table] = {}
         """By task: columns that say what was predicted, the same for all trials of a sweep."""
-        self._predictions: dict[int, Mapping[str, Array]] = {}
+        self._predictions: dict[int, Mapping[str, NDArray[Any]]] = {}
         """By trial and task."""
         self._problems: dict[int, str] = {}
 
@@ -167,7 +168,7 @@ class Judge:
             wrong = "it was scored on other examples than the first"
         if wrong is None:
             self._examples = examples | self._examples
-            self._predictions[number] = {task: part["prediction"].to_numpy() for task, part in found.items()}
+            self._predictions[number] = {task: _compact(part["prediction"].to_numpy()) for task, part in found.items()}
             self._problems.pop(number, None)
         else:
             self._problems[number] = f"no verdict on trial {number:04d}: {wrong}"
@@ -176,8 +177,17 @@ class Judge:
         return Answers(
             task=task,
             labels_N=self._examples[task.name]["label"].to_numpy(),
-            predictions_NT=np.column_stack([self._predictions[number][task.name] for number in numbers]),
+            predictions_NT=np.column_stack(
+                [self._predictions[number][task.name].astype(np.float64) for number in numbers]
+            ),
         )
+
+
+def _compact(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the same numbers, a byte each where they are classes: a sweep's driver keeps those of every trial."""
+    with np.errstate(invalid="ignore"):  # beyond a byte
+        classes = values.astype(np.int8)
+    return classes if np.array_equal(classes, values) else values
 
 
 def _unusable(found: Mapping[str, pa.Table]) -> str | None:

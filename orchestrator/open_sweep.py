@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from model.heap import bound_driver_heap
 from orchestrator import ray_environment
 from orchestrator.driver import Driver
 from orchestrator.leaderboard import TrialRecord, read_trials
@@ -12,11 +13,13 @@ from orchestrator.lease import LeaseKeeper
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress, mode_for
+from orchestrator.publishing import attempt
 from orchestrator.request import Manner
 from orchestrator.resources import Machine
 from orchestrator.signals import Signals
 from orchestrator.study import TrialStudy
-from orchestrator.tracking import Projection, ProjectionThread
+from orchestrator.tracking import Projection
+from orchestrator.tracking_thread import ProjectionThread
 from orchestrator.trial import Execution, run_trial
 
 
@@ -38,6 +41,7 @@ class OpenSweep:
 
 def run_trials(sweep: OpenSweep) -> str | None:
     """Run what is left of the sweep; return the trouble that ended it, if any did."""
+    bound_driver_heap()
     plan, paths, study, lease, manner = sweep.plan, sweep.paths, sweep.study, sweep.lease, sweep.manner
     with Progress(plan, mode_for(as_json=manner.as_json, quiet=manner.quiet)) as progress:
         for trial in read_trials(study, paths):
@@ -78,11 +82,20 @@ def run_trials(sweep: OpenSweep) -> str | None:
                         machine=sweep.machine,
                         asked=manner.concurrent,
                     )
+                    if sweep.machine.is_cluster and not sweep.signals.asked:
+                        thread.close()
+                        _catch_up(sweep)
         finally:
             thread.close()
         if lease.lost is not None:
             raise lease.lost
         return driver.trouble
+
+
+def _catch_up(sweep: OpenSweep) -> None:
+    """Bring MLflow up to date while workers can send; the end of the sweep does it again, and says what is amiss."""
+    trials = read_trials(sweep.study, sweep.paths)
+    attempt(sweep.projection.refresh) or attempt(lambda: sweep.projection.sync(trials))
 
 
 @contextmanager

@@ -33,6 +33,8 @@ class SoleWriterStorage(BaseStorage):
         """By study, in the order of their numbers; none is ever changed, copies take their place."""
         self._places: dict[int, tuple[int, int]] = {}
         """By a trial's id: its study and its number."""
+        self._distributions: dict[str, BaseDistribution] = {}
+        """By parameter, one for all trials: a list of a thousand configs has a thousand choices."""
         self._lock = threading.RLock()
 
     def begin(self) -> None:
@@ -70,6 +72,8 @@ class SoleWriterStorage(BaseStorage):
     def _known(self, study_id: int) -> list[FrozenTrial]:
         if study_id not in self._trials:
             trials = self._beneath.get_all_trials(study_id, deepcopy=False)
+            for trial in trials:
+                self._share(trial)
             self._trials[study_id] = trials
             self._places |= {trial._trial_id: (study_id, trial.number) for trial in trials}  # noqa: SLF001
         return self._trials[study_id]
@@ -161,6 +165,7 @@ class SoleWriterStorage(BaseStorage):
                 self._put(study_id, trial)
 
     def _put(self, study_id: int, trial: FrozenTrial) -> None:
+        self._share(trial)
         trials = self._known(study_id)
         if trial.number > len(trials):  # there are some that are not known
             self._forget(study_id)
@@ -169,6 +174,13 @@ class SoleWriterStorage(BaseStorage):
         else:
             trials[trial.number] = trial
         self._places[trial._trial_id] = (study_id, trial.number)  # noqa: SLF001
+
+    def _share(self, trial: FrozenTrial) -> None:
+        """Let a trial have the distributions that others have."""
+        for name, own in trial.distributions.items():
+            shared = self._distributions.setdefault(name, own)
+            if own is not shared and own == shared:
+                trial.distributions[name] = shared
 
     def _study_of(self, trial_id: int) -> int | None:
         place = self._places.get(trial_id)

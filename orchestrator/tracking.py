@@ -8,7 +8,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,7 +38,6 @@ from orchestrator.retention import kept_trials
 from orchestrator.store import note_store
 from orchestrator.view import DEFAULT_UI, fallback_url, leaderboard_url
 
-FETCH_INTERVAL_S = 1.0
 SUMMARY = (
     "rank", "best", "gap", "best_epoch", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "p",
     "expected", "p_beats_baseline", "seed_mean", "seed_sd", "confirm_mean", "confirm_sd", "confirm_seeds",
@@ -378,51 +377,3 @@ class Projection:
         self._client.set_terminated(run, "FAILED" if trial.state == "failed" else "FINISHED")
         self._ended.add(trial.number)
         reach("mlflow: ended", trial=trial.number)
-
-
-class ProjectionThread:
-    """Keeps MLflow up to date beside the sweep, which never waits for it."""
-
-    def __init__(self, projection: Projection, trials: Callable[[], Sequence[TrialRecord]]) -> None:
-        """Start the thread; `trials` is asked for the present state each time."""
-        self._projection, self._trials = projection, trials
-        self._wake, self._stop = threading.Event(), threading.Event()
-        self.trouble: str | None = None
-        """The last failure, None when the last sync went well."""
-        self._told = False
-        self._thread = threading.Thread(target=self._run, name="mlflow-projection", daemon=True)
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Say that something happened."""
-        self._wake.set()
-
-    def news(self) -> str | None:
-        """Return what a person should know of MLflow and was not told yet: that it is behind, or no more."""
-        trouble = self.trouble
-        if (trouble is not None) == self._told:
-            return None
-        self._told = trouble is not None
-        return f"MLflow is behind ({trouble}); the sweep goes on" if trouble else "MLflow has caught up"
-
-    def close(self) -> None:
-        """Stop the thread after the sync it is in, or leave it behind where that takes too long."""
-        self._stop.set()
-        self._wake.set()
-        self._thread.join(CLOSE_S)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            if self._stop.is_set():
-                return
-            try:
-                if self.trouble is not None:
-                    self._projection.refresh()
-                self._projection.sync(self._trials(), soon=True)
-                self.trouble = None
-            except Exception as error:  # noqa: BLE001  (an outage of MLflow costs the sweep nothing)
-                self.trouble = first_line(error)
-                self._wake.set()
-            self._stop.wait(FETCH_INTERVAL_S)

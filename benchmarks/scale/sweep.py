@@ -188,7 +188,7 @@ class Sweep:
 
     def _beside(self, until_s: float) -> float:
         """Do what the projection's thread does until then; return when it goes on, if nothing happens before."""
-        from orchestrator.tracking import FETCH_INTERVAL_S
+        from orchestrator.tracking_thread import FETCH_INTERVAL_S
 
         if not self._woken:
             return NEVER

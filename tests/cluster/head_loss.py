@@ -82,13 +82,14 @@ class HeadLoss(Transcript):
         before = self.asked("before")
         trained = self.started()
         self.say(
-            f"MLflow has {len(before['runs'])} runs and {len(before['versions'])} model versions, {before['aliases']}; "
-            f"{len(before['files'])} leaderboards, verdicts and checkpoints"
+            f"the study is in {before['study'].partition(':')[0]}; MLflow has {len(before['runs'])} runs and "
+            f"{len(before['versions'])} model versions, {before['aliases']}; {len(before['files'])} leaderboards, "
+            "verdicts and checkpoints"
         )
         self.lose(launcher)
         self.set_up(launcher)
         after = self.asked("after")
-        for what in before:
+        for what in ("trials in the study", "runs", "versions", "aliases", "files"):
             self.expect(f"{what}: the same {len(before[what])}", holds=after[what] == before[what] and before[what])
         self.expect("the champion's predictions: the same bytes", holds=self.predicted("before", "after"))
         board = self.board()
@@ -122,7 +123,7 @@ class HeadLoss(Transcript):
     def work(self, launcher):
         """Run the sweep and its confirmation on the cluster, as a person does."""
         address = f"--address {self.hosts.address(1)}:6379"
-        where = f"{address} --out {SHARED}/runs --tracking-uri {MLFLOW}"
+        where = f"{address} --out {SHARED}/runs --tracking-uri {MLFLOW} --quiet"
         for what, command in (
             ("sweep", f"bash cluster/sweep.sh {SWEEP} {where}"),
             ("confirm", f".venv/bin/python -m orchestrator.confirm tiny --top 1 --seeds 2 {where}"),
@@ -150,7 +151,7 @@ class HeadLoss(Transcript):
     def asked(self, when):
         """Return what study, MLflow, S3 and the shared folder hold, asked on the head; and let the champion predict."""
         text = self.on_head(
-            f"{COMMON} .venv/bin/python -m tests.cluster.kept {SHARED}/runs tiny $SWEEP_STUDY_URI {MLFLOW} && "
+            f"{COMMON} .venv/bin/python -m tests.cluster.kept {SHARED}/runs tiny {MLFLOW} && "
             f".venv/bin/python -m orchestrator.predict --model tiny --data {SHARED}/data --tracking-uri {MLFLOW} "
             f"--out '{SHARED}/predicted {when}' > /dev/null"
         )

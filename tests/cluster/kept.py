@@ -1,4 +1,4 @@
-"""What stands of a sweep, asked on a cluster's head: python -m tests.cluster.kept OUT NAME STUDY_URI TRACKING_URI.
+"""What stands of a sweep, asked on a cluster's head: python -m tests.cluster.kept OUT NAME TRACKING_URI.
 
 Prints one JSON object: the study's trials, MLflow's runs, the versions of the registered model with the sha256 of every
 file that MLflow gives back, and the sha256 of every file of OUT that is a leaderboard, a verdict or a checkpoint.
@@ -15,20 +15,21 @@ from mlflow.artifacts import download_artifacts
 from model.files import sha256_of
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import read_plan
-from orchestrator.study import TrialStudy
+from orchestrator.study import study_of
 
 LASTING = ("leaderboard.json", "confirmation.json", "verdict.json", "model.safetensors", "*.parquet")
 
 
 def main():
     """Ask, and print it."""
-    out, name, study_uri, tracking_uri = sys.argv[1:]
+    out, name, tracking_uri = sys.argv[1:]
     paths = SweepPaths(Path(out), name)
-    study = TrialStudy(study_uri, read_plan(paths.plan), None)
+    study = study_of(paths, read_plan(paths.plan), None)
     client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
     files = sorted(path for pattern in LASTING for path in paths.root.rglob(pattern))
     found = {
-        "study": {str(number): state for number, state in study.ended().items()},
+        "study": paths.study_uri,
+        "trials in the study": {str(number): state for number, state in study.ended().items()},
         "runs": {run.info.run_id: said(run) for run in every_run(client, name)},
         "versions": {version.version: version_of(version, tracking_uri) for version in versions(client, name)},
         "aliases": dict(client.get_registered_model(name).aliases),

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.slow
 
 
 def staged(lab, stage):
-    """Return the names of a stage's runs in MLflow."""
+    """Return a stage's runs in MLflow."""
     from mlflow import MlflowClient
 
     from orchestrator.paths import tracking_uri
 
     client = MlflowClient(tracking_uri(lab.out))
     experiment = client.get_experiment_by_name("tiny").experiment_id
-    return [run.info.run_name for run in client.search_runs([experiment], f"tags.stage = '{stage}'")]
+    return client.search_runs([experiment], f"tags.stage = '{stage}'")
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,19 @@ def test_the_champion_is_a_model_of_the_confirmation_in_mlflow(confirmed):
     assert f"tiny@champion is version {champion.version}" in output
 
 
+def test_a_run_on_a_fresh_seed_has_no_verdict_of_the_search(confirmed):
+    """What the search says of a config stands beside the search's runs alone."""
+    lab, _, _ = confirmed
+    fresh, searched = (
+        [run.data.tags for run in staged(lab, stage) if run.data.tags["kind"] == "trial"]
+        for stage in ("confirm", "search")
+    )
+
+    assert len(fresh) >= 1 + TOP
+    assert not [tags for tags in fresh if "verdict" in tags]
+    assert len([tags for tags in searched if "verdict" in tags]) == len(searched) == 3
+
+
 def test_the_test_set_is_opened_on_the_record_and_a_second_time_is_counted(confirmed):
     """The scores are the same, and that somebody has looked before is told for ever."""
     lab, _, _ = confirmed
@@ -115,7 +128,9 @@ def test_the_test_set_is_opened_on_the_record_and_a_second_time_is_counted(confi
     assert len(test["earlier"]) == 1
     assert [row["who"] for row in test["rows"]][-1] == "baseline"
     assert test["examples"] == 72
-    assert sorted(staged(lab, "test")) == sorted(2 * [f"{row['who']} test" for row in test["rows"]])
+    assert sorted(run.info.run_name for run in staged(lab, "test")) == sorted(
+        2 * [f"{row['who']} test" for row in test["rows"]]
+    )
 
 
 def test_another_number_of_candidates_is_refused_and_an_unknown_sweep_is_told(confirmed):

@@ -65,7 +65,7 @@ MISTAKES = {
     "group of Ray's": ("  use_internal_ips", "  security_group: {GroupName: mine}\n  use_internal_ips", "Ray opens SSH to the world"),
     "public addresses": ("use_internal_ips: true", "use_internal_ips: false", "provider.use_internal_ips: not true"),
     "GPU not promised": ("&resources {CPU: 4, GPU: 1}", "{CPU: 4}", "g6.xlarge has one"),
-    "GPU not there": ("InstanceType: g6.xlarge         #", "InstanceType: c7i.xlarge        #", "c7i.xlarge has none"),
+    "GPU not there": ("InstanceType: g6.xlarge", "InstanceType: c7i.xlarge", "c7i.xlarge has none"),
     "spot head": ("InstanceType: m7i.xlarge", "InstanceType: m7i.xlarge\n      InstanceMarketOptions: {MarketType: spot}", "the head is spot"),
     "wrong head": ("head_node_type: head", "head_node_type: haed", "head_node_type"),
 }  # fmt: skip

@@ -123,6 +123,20 @@ def test_a_sweep_of_one_trial_is_judged_alone(sweep, paths):
     assert (row["verdict"], row["tied_with_best"]) == ("baseline", True)
 
 
+def test_predictions_are_kept_in_a_byte_where_they_are_classes(sweep, paths):
+    """A driver keeps those of every trial of a sweep: the numbers are the same, their room an eighth."""
+    plan, trials = sweep([0.5])
+    judge = Judge(plan, paths)
+    judge.judge(groups(plan, trials))
+    written = pq.read_table(paths.trial(0).root / trials[0].best["checkpoint"] / PREDICTIONS)
+
+    for task, kept in judge._predictions[0].items():
+        told = written.filter(pa.compute.field("task") == task)["prediction"].to_numpy()
+        assert np.array_equal(kept, told)
+        assert kept.itemsize == (1 if np.array_equal(told, told.round()) else told.itemsize)
+    assert {kept.itemsize for kept in judge._predictions[0].values()} == {1, 8}
+
+
 def test_the_judgement_does_not_depend_on_when_trials_ended(sweep, paths):
     """Judged as they came, or all at once: the same to the last digit."""
     plan, trials = sweep([0.5, 0.52, 0.49, 0.5], seeds=2)

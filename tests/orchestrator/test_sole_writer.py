@@ -119,6 +119,24 @@ def test_a_write_that_took_effect_and_could_not_be_read_back_is_known_later(tmp_
     assert [storage.get_trial(trial._trial_id).number for trial in known] == list(range(len(known)))
 
 
+def test_trials_share_their_distributions(tmp_path):
+    """A sweep over a list of a thousand configs would keep a million choices."""
+    storage, _ = opened(tmp_path)
+    study = optuna.create_study(storage=storage)
+    for number in range(4):
+        trial = study.ask()
+        trial.suggest_categorical("seed", list(range(50)))
+        trial.suggest_float("rate", 0.0, 1.0 + (number == 2))
+        study.tell(trial, 0.5)
+
+    trials = study.get_trials(deepcopy=False)
+
+    assert len({id(trial.distributions["seed"]) for trial in trials}) == 1
+    assert [trial.distributions["rate"].high for trial in trials] == [1.0, 1.0, 2.0, 1.0]
+    storage.begin()
+    assert len({id(trial.distributions["seed"]) for trial in study.get_trials(deepcopy=False)}) == 1
+
+
 def test_what_optuna_adds_to_a_trial_that_it_got_is_not_seen_before_it_is_written(tmp_path):
     """Its Trial writes into what get_trial gave it."""
     storage, beneath = opened(tmp_path)

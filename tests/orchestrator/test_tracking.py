@@ -257,7 +257,7 @@ def test_a_damaged_checkpoint_is_not_shown_and_holds_nothing_up(sweep):
 
 def test_a_person_is_told_once_that_mlflow_is_behind_and_once_that_it_has_caught_up(sweep, monkeypatch):
     """The thread goes on trying meanwhile, and nobody waits for it."""
-    from orchestrator import tracking
+    from orchestrator import tracking, tracking_thread
 
     plan, paths, trials = sweep()
     own, away = tracking.connect, threading.Event()
@@ -269,9 +269,9 @@ def test_a_person_is_told_once_that_mlflow_is_behind_and_once_that_it_has_caught
             return getattr(self._client, name)
 
     monkeypatch.setattr(tracking, "connect", lambda uri: Away(own(uri), 0, after=False))
-    monkeypatch.setattr(tracking, "FETCH_INTERVAL_S", 0.01)
+    monkeypatch.setattr(tracking_thread, "FETCH_INTERVAL_S", 0.01)
     projection = tracking.Projection(plan, paths, None)
-    thread = tracking.ProjectionThread(projection, lambda: trials)
+    thread = tracking_thread.ProjectionThread(projection, lambda: trials)
     assert thread.news() is None
     away.set()
     thread.wake()
