@@ -14,6 +14,7 @@ from orchestrator.request import Manner
 from orchestrator.resources import Machine
 from orchestrator.signals import Signals
 from orchestrator.study import TrialStudy
+from orchestrator.study_place import told_where_lost
 from orchestrator.tracking import Projection, ProjectionThread
 from orchestrator.trial import Execution, run_trial
 
@@ -65,7 +66,7 @@ def run_trials(sweep: OpenSweep) -> str | None:
                 ray_environment.prepare(paths.out, manner.address)
                 from orchestrator import runner
 
-                with runner.cluster(manner.address, sweep.machine):
+                with told_where_lost(paths.study_uri), runner.cluster(manner.address, sweep.machine):
                     runner.run(
                         plan,
                         paths,
