@@ -5,6 +5,7 @@ is encoded separately makes two sequences, a and b in turn.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,7 +134,7 @@ def packed_tokens(
             _write(folder, encode(split, encoding, tokenizer, max_tokens))
         return _read(folder)
     except OSError as error:
-        said = error.strerror or " ".join(str(error).split())
+        said = os.strerror(error.errno) if error.errno else " ".join(str(error).split())  # Arrow's text is its own
         raise TokenCacheError(f"{cache}: the token cache cannot be written there ({said})") from error
 
 
