@@ -1,8 +1,8 @@
 """A real sweep on a cluster whose nodes each lack something: `make bad-nodes-test`.
 
 Test hosts (hosts.py), one good worker among them: one has another numpy, one no data, of one the cache's disk is full,
-of one /tmp; and two cannot join: another token, another Ray and Python. Each must be told in a line with what to do, and
-the sweep must end with every trial completed. What was printed is shown, and written as a page with --page FILE.
+of one /tmp; and two cannot join: another token, another Ray and Python. Each must be told in a line with what to do,
+and the sweep must end with every trial completed. What was printed is shown, and written as a page with --page FILE.
 Skips, with the reason, where there can be no test hosts.
 """
 

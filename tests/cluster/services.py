@@ -104,6 +104,12 @@ class S3:
                 time.sleep(0.3)
         raise TimeoutError(f"moto's server did not start: {self._log.read_text()[-2000:]}")
 
+    def refuse(self):
+        """Let nobody do anything from now on: moto checks keys and policies, and nobody has any."""
+        say = {"method": "POST", "headers": {"Content-Type": "text/plain"}}
+        asked = urllib.request.Request(f"{self.uri}/moto-api/reset-auth", data=b"0", **say)  # noqa: S310  (loopback)
+        urllib.request.urlopen(asked, timeout=5).close()  # noqa: S310
+
     def stop(self):
         """End it."""
         self._process.kill()
