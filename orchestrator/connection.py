@@ -13,7 +13,10 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import ray
+from ray._common.usage.usage_lib import get_cluster_metadata
 from ray._private import services
+from ray._private.utils import check_version_info
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
 from orchestrator.errors import UNREACHABLE, SweepError, UnreachableError
 from orchestrator.limits import within
@@ -60,12 +63,28 @@ def connect(address: str) -> Machine:
         deadline.start()
         try:
             with shipped() as code, heard:
+                _require_same_versions(meant, heard)
                 ray.init(address=meant, log_to_driver=False, logging_level=logging.ERROR, runtime_env=code)
         except Exception as error:
             raise UnreachableError(_refused(address, str(error), heard.text)) from error
         finally:
             deadline.cancel()
     return room(address, growth_of(ray.get_runtime_context().gcs_address))
+
+
+def _require_same_versions(meant: str, heard: Overheard) -> None:
+    """Raise as Ray does where the head is of another Ray or Python, or wants another token.
+
+    ray.init would look later, and not at all on a machine that no node runs on yet: the very one that was refused.
+    """
+    try:
+        there = get_cluster_metadata(GcsClient(address=meant))
+    except Exception:
+        if REFUSAL in heard.text:
+            raise
+        return  # whatever it is, ray.init tries for longer
+    if there is not None:
+        check_version_info(there, f"node {services.get_node_ip_address()}")
 
 
 def _give_up(address: str, heard: Overheard) -> None:
@@ -75,7 +94,8 @@ def _give_up(address: str, heard: Overheard) -> None:
         leave(UNREACHABLE, f"error: {_refused(address, '', heard.text)}")
     leave(
         UNREACHABLE,
-        f"error: Ray at {address} has not answered for {ANSWER_S} s; is it ray start --head that listens there?",
+        f"error: Ray at {address} has not answered for {ANSWER_S} s; is it ray start --head that listens there, and is "
+        "this machine one of its nodes (ray start --address)?",
     )
 
 

@@ -16,9 +16,16 @@ class Overheard:
 
     def __init__(self) -> None:
         """Keep nothing yet."""
-        self.text = ""
-        """What was heard, known at the end."""
+        self._said = ""
         self._own: int | None = None
+
+    @property
+    def text(self) -> str:
+        """Return what was heard so far."""
+        if self._own is not None:
+            size = os.fstat(self._heard.fileno()).st_size
+            self._said = os.pread(self._heard.fileno(), size, 0).decode(errors="replace")
+        return self._said
 
     def __enter__(self) -> Self:
         """Begin to listen; where no file can be had for it, nothing is kept."""
@@ -30,12 +37,12 @@ class Overheard:
 
     def end(self) -> None:
         """Listen no more; any thread may call it, and more than once."""
-        own, self._own = self._own, None
+        own = self._own
         if own is not None:
             os.dup2(own, 2)
+            _ = self.text
+            self._own = None
             os.close(own)
-            self._heard.seek(0)
-            self.text = self._heard.read().decode(errors="replace")
             self._heard.close()
 
     def __exit__(

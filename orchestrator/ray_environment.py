@@ -32,14 +32,6 @@ with their number, are read by nobody.
 The deduplicator's regex is what it leaves out: all that Ray would print of other processes between our lines.
 """
 
-PATIENCE = {
-    "RAY_gcs_rpc_server_reconnect_timeout_s": str(RAYS_PATIENCE_S),
-    "RAY_gcs_server_port_wait_time_s": "10",
-}
-"""How long Ray waits for a cluster's head that has gone, and for one that is asked to let us in, which is known to
-listen: 60 and 20 s are its own. Ours comes before the former, and has to hear why before it gives up (connection.py).
-"""
-
 LONGEST_FOLDER = 107 - len("/ray/session_2026-11-26_12-00-00_123456_1234567/sockets/plasma_store.1")
 """Bytes: what the kernel allows a socket's path (man 7 unix), less what Ray puts below its folder."""
 TOKEN_BYTES = 32
@@ -54,8 +46,7 @@ def prepare(out: Path, address: str | None) -> None:
     os.environ.update(QUIET)
     if address is not None:
         os.environ["RAY_AUTH_MODE"] = "token" if _with_token() else "disabled"  # 2.60 turns it half on by itself
-        for name, value in PATIENCE.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(RAYS_PATIENCE_S))
         return
     # Ray listens on all interfaces even locally, and whoever reaches it runs code: only we have the token. It keeps to
     # loopback where it holds this machine for one that cannot be part of a cluster; the name is of Windows and macOS.
