@@ -31,11 +31,11 @@ def bucket_refuses(stores, server_of, data, encoder):
     """Let artifacts go by the server, and from here; the bucket refuses, and there are no credentials."""
     direct = server_of("direct", _direct)
     direct.start()
-    keys = stores.s3.environment
     stores.s3.refuse()
+    keys = stores.s3.environment
     rows = [
         ("server", stores.server, {}, "by the server, which the bucket refuses", "cannot keep artifacts (status 500)"),
-        ("refused", direct, keys, "from here, which the bucket refuses", "which refuses them ("),
+        ("refused", direct, keys, "from here, which the bucket refuses", "(AccessDenied) when calling the PutObject"),
         ("nobody", direct, keys | NO_CREDENTIALS, "from here, without credentials", "(Unable to locate credentials)"),
     ]
     try:
