@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT = true
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO = 0
 
-.PHONY: sweep test quick check types layering format mlflow bench bench-gpu honesty thousand scale overhead kills failpoints faults soak corruptions outages pairs simulate cluster-test autoscaling-test head-test stores-test aws-test sample lock clean help
+.PHONY: sweep test quick check types layering format mlflow bench bench-gpu honesty thousand scale overhead kills failpoints faults soak corruptions outages pairs simulate cluster-test bad-nodes-test autoscaling-test head-test stores-test aws-test sample lock clean help
 
 help:  ## the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -99,6 +99,9 @@ aws-test: $(AWS)/.installed  ## ray_cluster.yaml against moto's server: account,
 
 cluster-test: $(STAMP)  ## a sweep on test hosts that get lost: ray up, kill, resume, ray down (as root; 15 minutes)
 	@OMP_NUM_THREADS=1 $(PY) -m tests.cluster.walk $(if $(PAGE),--page $(PAGE))
+
+bad-nodes-test: $(STAMP)  ## a sweep on test hosts that each lack something: data, versions, disk, token (as root; 3 minutes)
+	@OMP_NUM_THREADS=1 $(PY) -m tests.cluster.bad_nodes $(if $(PAGE),--page $(PAGE))
 
 autoscaling-test: $(STAMP)  ## a sweep on Ray's autoscaler, from no worker to three and back (as root; 5 minutes)
 	@OMP_NUM_THREADS=1 $(PY) -m tests.cluster.autoscaling $(if $(PAGE),--page $(PAGE))

@@ -5,6 +5,7 @@ is encoded separately makes two sequences, a and b in turn.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,6 +98,10 @@ class Distinct:
     """Of every sequence, the place in `sequences` of its like."""
 
 
+class TokenCacheError(OSError):
+    """The cache's folder takes nothing: full, read-only, gone. Without it tokens are computed each time."""
+
+
 def tokens_key(split: Split, encoding: PairEncoding, tokenizer_sha256: str, max_tokens: int) -> str:
     """Return the name under which these token ids are kept: a hash of all that they follow from."""
     return content_hash([TOKENS_VERSION, tokenizer_sha256, max_tokens, encoding, split.sentences])
@@ -113,19 +118,24 @@ def packed_tokens(
 ) -> PackedTokens:
     """Return the split's token ids, from the cache folder where they lie there; written there otherwise.
 
-    One process writes, others wait for it. A damaged file is written anew.
+    One process writes, others wait for it. A damaged file is written anew. Raises TokenCacheError where the folder
+    takes nothing.
     """
     if cache is None:
         return encode(split, encoding, tokenizer, max_tokens)
     folder = cache / tokens_key(split, encoding, tokenizer_sha256, max_tokens)
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        try:
-            return _read(folder)
-        except DamagedFileError:
-            pass
-        _write(folder, encode(split, encoding, tokenizer, max_tokens))
-    return _read(folder)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            try:
+                return _read(folder)
+            except DamagedFileError:
+                pass
+            _write(folder, encode(split, encoding, tokenizer, max_tokens))
+        return _read(folder)
+    except OSError as error:
+        said = os.strerror(error.errno) if error.errno else " ".join(str(error).split())  # Arrow's text is its own
+        raise TokenCacheError(f"{cache}: the token cache cannot be written there ({said})") from error
 
 
 def encode(split: Split, encoding: PairEncoding, tokenizer: Tokenizer, max_tokens: int) -> PackedTokens:

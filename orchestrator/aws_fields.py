@@ -95,12 +95,16 @@ def _unknown(given: Any, known: Fields, path: str) -> Iterator[str]:
 
 
 def fields_of_botocore() -> Fields | None:
-    """Return what the installed botocore knows, or None where there is none."""
+    """Return what the installed botocore knows, or None where there is none, or it is set up wrong here."""
     try:
+        from botocore.exceptions import BotoCoreError
         from botocore.session import get_session
     except ImportError:
         return None
-    model = get_session().get_service_model("ec2")
+    try:
+        model = get_session().get_service_model("ec2")
+    except BotoCoreError:  # a profile that is not there: cloud_access.py tells it
+        return None
     return _of_shape(model.operation_model("RunInstances").input_shape)
 
 

@@ -1,9 +1,13 @@
-"""What the doctor finds in a cluster file of `ray up`: all that is wrong at once, a line each; no cloud is asked."""
+"""What the doctor finds in a cluster file of `ray up`: all that is wrong at once, a line each; no cloud is asked.
+
+Whether there are credentials to ask it with is a note: a file can be right on a machine that has none.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator import cluster_checks
+from orchestrator.cloud_access import cloud_access
 from orchestrator.cluster_file import left_to_edit, read_cluster
 from orchestrator.cluster_schema import refusal, schema_problems
 from orchestrator.errors import BAD_INPUT, SweepError
@@ -24,6 +28,8 @@ def examine_cluster(path: Path) -> Iterator[Finding]:
     yield _finding("Ray's schema", wrong)
     for name, lines in ours.items():
         yield _finding(name, lines)
+    if lacking := cloud_access(cluster):
+        yield Finding("credentials", lacking, note=True)
     if left := left_to_edit(cluster):
         yield Finding("to edit", left, note=True)
 

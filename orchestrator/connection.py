@@ -5,6 +5,7 @@ Import it after orchestrator.ray_environment.prepare.
 
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -13,13 +14,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._common.usage.usage_lib import get_cluster_metadata
 from ray._private import services
+from ray._private.utils import check_version_info
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator.errors import UNREACHABLE, SweepError, UnreachableError
 from orchestrator.limits import within
 from orchestrator.node_types import Growth, growth_of
-from orchestrator.ray_environment import open_to_all
+from orchestrator.overheard import Overheard
+from orchestrator.ray_environment import open_to_all, token_from
 from orchestrator.redaction import redacted
 from orchestrator.resources import Machine, Node, NodeWish, Share
 from orchestrator.shipping import shipped
@@ -33,6 +38,13 @@ ANSWER_S = 25
 """Seconds in which a head has to let us in, once it listens."""
 HEAD = "node:__internal_head__"
 """What Ray gives the head alone."""
+REFUSAL = "InvalidAuthToken"
+"""What Ray's C++ writes over and over where a head refuses a token; what it raises says nothing of that."""
+VERSIONS = re.compile(
+    r"cluster was started with:\s+Ray: (\S+)\s+Python: (\S+)\s+This process on (.+?) was started with:\s+"
+    r"Ray: (\S+)\s+Python: (\S+)"
+)
+"""Ray's own account of versions that differ: those there, who we are, those here."""
 LOOK_S = 2.0
 """How often nodes are looked for that are waited for."""
 
@@ -50,18 +62,63 @@ def connect(address: str) -> Machine:
         raise UnreachableError(f"no Ray head at {meant} ({error}); expected HOST:PORT of ray start --head") from error
     if not ray.is_initialized():
         # It waits in C++ for whoever listens there and is no head: no exception ends that.
-        said = f"error: Ray at {address} has not answered for {ANSWER_S} s; is it ray start --head that listens there?"
-        deadline = threading.Timer(ANSWER_S, leave, (UNREACHABLE, said))
+        heard = Overheard()
+        deadline = threading.Timer(ANSWER_S, _give_up, (address, heard))
         deadline.start()
         try:
-            with shipped() as code:
+            with shipped() as code, heard:
+                _require_same_versions(meant, heard)
                 ray.init(address=meant, log_to_driver=False, logging_level=logging.ERROR, runtime_env=code)
         except Exception as error:
-            said = redacted(" ".join(str(error).split()))[:500]  # cut after that: half a secret is not known for one
-            raise UnreachableError(f"Ray at {address} refused: {said}") from error
+            raise UnreachableError(_refused(address, str(error), heard.text)) from error
         finally:
             deadline.cancel()
     return room(address, growth_of(ray.get_runtime_context().gcs_address))
+
+
+def _require_same_versions(meant: str, heard: Overheard) -> None:
+    """Raise as Ray does where the head is of another Ray or Python, or wants another token.
+
+    ray.init would look later, and not at all on a machine that no node runs on yet: the very one that was refused.
+    """
+    try:
+        there = get_cluster_metadata(GcsClient(address=meant))
+    except Exception:
+        if REFUSAL in heard.text:
+            raise
+        return  # whatever it is, ray.init tries for longer
+    if there is not None:
+        check_version_info(there, f"node {services.get_node_ip_address()}")
+
+
+def _give_up(address: str, heard: Overheard) -> None:
+    """End the process: who listens there lets nobody in."""
+    heard.end()
+    if REFUSAL in heard.text:
+        leave(UNREACHABLE, f"error: {_refused(address, '', heard.text)}")
+    leave(
+        UNREACHABLE,
+        f"error: Ray at {address} has not answered for {ANSWER_S} s; is it ray start --head that listens there, and is "
+        "this machine one of its nodes (ray start --address)?",
+    )
+
+
+def _refused(address: str, error: str, heard: str) -> str:
+    """Return in a line why a head does not let us in: from what Ray raised, and what its C++ wrote meanwhile."""
+    if REFUSAL in heard:
+        return (
+            f"Ray at {address} refuses our token ({token_from() or 'RAY_AUTH_MODE is not token, so none was sent'}); "
+            "expected the one that its head was started with: copy that file here (mode 600), and name it with "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+        )
+    if (found := VERSIONS.search(error)) is not None:
+        ray_there, python_there, us, ray_here, python_here = found.groups()
+        return (
+            f"Ray at {address} is Ray {ray_there} on Python {python_there}, this process on {us} is Ray {ray_here} on "
+            f"Python {python_here}; install the same Python and requirements.lock on both"
+        )
+    said = redacted(" ".join(error.split()))[:500]  # cut after that: half a secret is not known for one
+    return f"Ray at {address} refused: {said}"
 
 
 def connect_and_wait(address: str, wish: NodeWish, tell: Callable[[str], None]) -> Machine:
@@ -122,6 +179,16 @@ def any_holds(share: Share, avoided: Collection[str]) -> bool:
 def workers() -> list[str]:
     """Return the ids of the nodes that are up and not the head, the same order each time."""
     return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and HEAD not in node["Resources"])
+
+
+def node_at(address: str) -> str:
+    """Return Ray's id of the node that is up at an address; nothing where there is none, or more than one."""
+    found = (
+        [node["NodeID"] for node in ray.nodes() if node["Alive"] and address == node["NodeManagerAddress"]]
+        if address
+        else []
+    )
+    return str(found[0]) if len(found) == 1 else ""
 
 
 def _nodes() -> tuple[list[Node], int]:

@@ -114,7 +114,7 @@ class Driver:
         """Settle a trial whose attempt is over: by what its folder says, else it is handed out again.
 
         `death` is what is known of an attempt that ended without a word of its own. Where it `counts`, enough that
-        are alike stop the sweep.
+        are alike stop the sweep; else it is its node's doing, of which a note has told.
         """
         with self._hearing:
             self._heard.pop(number, None)
@@ -144,9 +144,8 @@ class Driver:
         self._resting[number] = self._clock() + wait
         if death is not None:
             failure, error = death
-            self._publish(
-                {"event": "interrupted", "trial": number, "failure": str(failure), "error": error, "wait": wait}
-            )
+            said = {"failure": str(failure), "error": error, "wait": wait, "of_the_node": not counts}
+            self._publish({"event": "interrupted", "trial": number, **said})
             if counts:
                 self._count(failure, error)
 

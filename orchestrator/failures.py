@@ -108,11 +108,14 @@ def class_of(error: BaseException) -> Failure:
 
 
 def told(error: BaseException) -> str:
-    """Return an error in words, without secrets: its own where it is ours, else with its type."""
+    """Return an error in words, without secrets: its own where it is ours, the first of many, else with its type."""
     ours = isinstance(
         error, DivergedError | InfrastructureError | PreemptedError | InputChangedError | DataError | EncoderError
     )
-    return redacted(str(error) if ours else f"{type(error).__name__}: {error}")[:2000]
+    if not ours:
+        return redacted(f"{type(error).__name__}: {error}")[:2000]
+    first, *more = str(error).split("\n")  # of data that are gone, a line a file
+    return redacted(first + (f" (and {len(more)} problems more)" if more else ""))[:2000]
 
 
 def unforgiven(ends: Sequence[End], saved_by: int) -> End | None:

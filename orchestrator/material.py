@@ -1,7 +1,7 @@
 """What a worker process keeps from trial to trial: data, tokens, encoder, prefix cache."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from model.files import canonical_json
 from model.prefix_cache import PrefixCache
 from model.sealed import readable
 from model.tasks import Task
+from model.tokens import TokenCacheError
 from model.training import TaskData, prepare
 from orchestrator.failures import InputChangedError
 from orchestrator.paths import SweepPaths
@@ -41,21 +42,33 @@ def material_of(plan: Plan, paths: SweepPaths) -> Material:
     return _material(canonical_json([plan.encoder, plan.data, plan.tasks]), paths)
 
 
-def examples_of(material: Material, plan: Plan, paths: SweepPaths, config: TrialConfig) -> list[TaskData]:
-    """Return the tasks' examples: those of the trial before where this one reads the same."""
+def examples_of(
+    material: Material, plan: Plan, paths: SweepPaths, config: TrialConfig, tell: Callable[[str], object]
+) -> list[TaskData]:
+    """Return the tasks' examples: those of the trial before where this one reads the same.
+
+    `tell` is given a line where their tokens cannot be kept on this node's disk, and are computed without that.
+    """
     key = canonical_json({name: config_to_dict(config)[name] for name in _EXAMPLES_FOLLOW_FROM})
     if key not in material.examples:
-        source = material.encoder
         material.examples.clear()
-        material.examples[key] = prepare(
-            material.corpus,
-            config,
-            source.tokenizer(),
-            tokenizer_sha256=source.tokenizer_sha256,
-            max_dev_examples=plan.data["max_dev_examples"],
-            cache=paths.token_cache,
-        )
+        try:
+            material.examples[key] = _prepared(material, plan, config, paths.token_cache)
+        except TokenCacheError as error:
+            tell(f"{error}; tokens are computed by each process: make room there")
+            material.examples[key] = _prepared(material, plan, config, None)
     return material.examples[key]
+
+
+def _prepared(material: Material, plan: Plan, config: TrialConfig, cache: Path | None) -> list[TaskData]:
+    return prepare(
+        material.corpus,
+        config,
+        material.encoder.tokenizer(),
+        tokenizer_sha256=material.encoder.tokenizer_sha256,
+        max_dev_examples=plan.data["max_dev_examples"],
+        cache=cache,
+    )
 
 
 def depths_alike(plan: Plan, config: TrialConfig, shape: EncoderConfig) -> set[int]:

@@ -18,6 +18,13 @@ ANSWER_S = 5.0
 """Seconds in which a server has to give a first sign of life."""
 USE_S = 12.0
 """Seconds in which it has to answer two questions."""
+STORE_CLIENTS = {"boto3", "botocore"}
+"""What MLflow's client sends artifacts to S3 with."""
+PROXIED = re.compile(
+    r"request to (?:endpoint )?(https?://[^/\s]+)/api/2\.0/mlflow-artifacts/\S+ failed with [\s\S]*?"
+    r"(?:too many |error code )([45]\d\d)"
+)
+"""What MLflow's client says where its server has not taken an artifact: the server, and its status."""
 DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """Packages that go by another name than their module."""
 SETTINGS = {
@@ -217,8 +224,37 @@ def fetch_model(name: str, uri: str, target: Path) -> Path:
         raise SweepError(f"model {name!r} not found in MLflow at {redacted(uri)}; there are: {there}") from error
 
 
+def artifacts_refused(error: BaseException) -> str | None:
+    """Return in one line that a server's store of artifacts takes nothing, and who has to mend that; None if it does.
+
+    Two ways lead there: through MLflow's server, which tells us no reason, or from here, by the store's own client.
+    """
+    said = " ".join(str(error).split())
+    if (proxied := PROXIED.search(said)) is not None:
+        return (
+            f"its server at {proxied[1]} cannot keep artifacts (status {proxied[2]}); why stands in the server's log: "
+            "it needs credentials for its --artifacts-destination, a bucket that is there, and the right to put, get, "
+            "list and delete objects in it"
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name in STORE_CLIENTS:
+        return (
+            f"artifacts go from here to the server's own store, whose client {error.name} is not installed here; pip "
+            "install -e '.[cluster]', or start the server with --artifacts-destination instead of "
+            "--default-artifact-root"
+        )
+    if type(error).__module__.partition(".")[0] in STORE_CLIENTS:
+        reason = said.partition(": An error occurred ")[2] or said
+        return (
+            f"artifacts go from here to the server's own store, which refuses them ({redacted(reason)[:200]}); this "
+            "process needs credentials (an instance profile, or AWS_PROFILE) that may put, get, list and delete there"
+        )
+    return None
+
+
 def first_line(error: BaseException) -> str:
-    """Return an error in one line, without secrets."""
+    """Return an error in one line, without secrets; of one that is the artifact store's, what to do about it."""
+    if (refused := artifacts_refused(error)) is not None:
+        return refused
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         error = error.reason
     return redacted((str(error) or type(error).__name__).strip().splitlines()[0])[:300]

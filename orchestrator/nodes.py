@@ -5,10 +5,12 @@ would draw them all. Ray places by labels, of which a node's own id is one. Impo
 """
 
 import platform
+import re
 import socket
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from orchestrator.failures import Failure
 
@@ -17,6 +19,10 @@ OF_THE_NODE = frozenset({Failure.INFRASTRUCTURE, Failure.INPUT})
 RESULTS_FOLLOW_FROM = ("ray", "torch", "numpy", "tokenizers", "safetensors")
 """Packages that must be the same on all nodes; Ray refuses others itself, where it sees them."""
 ID_LABEL = "ray.io/node-id"
+NO_ENVIRONMENT = re.compile(r"runtime env[\s\S]*?\[Node ([^\]\s]+)\]")
+"""What Ray says of a node that cannot unpack what a driver sends along: the node's address."""
+TAKES_NO_MORE = ("No space left on device", "Disk quota exceeded", "Read-only file system")
+"""What the system says of a disk that is full, or gone."""
 MOST = 8
 """So many nodes that cannot do it: then it is the cluster that is wrong, and new nodes would be too."""
 
@@ -69,6 +75,29 @@ class Avoided:
         return {ID_LABEL: f"!in({','.join(sorted(self.nodes))})"} if self.nodes else {}
 
 
-def host() -> str:
-    """Return this node's name."""
-    return socket.gethostname()
+def of_this_node(report: Mapping[str, Any], node: str) -> dict[str, Any]:
+    """Return a trial's report with this node named where what it says is the node's doing; `node` is Ray's id of it."""
+    name, said = f"node {socket.gethostname()}", dict(report)
+    if "note" in report:
+        said |= {"about": f"{report['about']} of {name}", "note": f"{name}: {report['note']}"}
+    if (failure := report.get("failure")) in OF_THE_NODE:
+        error = f"{name}: {report['error']}"
+        if failure == Failure.INPUT:
+            error += "; every node needs the driver's data and encoder at the same place: mount or copy them there"
+        said |= {"node": node, "error": error}
+    return said
+
+
+def full_disk(account: str) -> tuple[str, str] | None:
+    """Return a node's address and what is wrong, where Ray could not start a process there for want of room on a disk.
+
+    `account` is what Ray says of an attempt's death. None where that is not it.
+    """
+    where = NO_ENVIRONMENT.search(account)
+    why = next((words for words in TAKES_NO_MORE if words in account), None)
+    if where is None or why is None:
+        return None
+    return where[1], (
+        f"node {where[1]}: Ray can start nothing there ({why}): make room on the disk of its own folder (/tmp/ray, or "
+        "--temp-dir of its ray start)"
+    )

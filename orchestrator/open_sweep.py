@@ -18,6 +18,7 @@ from orchestrator.request import Manner
 from orchestrator.resources import Machine
 from orchestrator.signals import Signals
 from orchestrator.study import TrialStudy
+from orchestrator.study_place import told_where_lost
 from orchestrator.tracking import Projection
 from orchestrator.tracking_thread import ProjectionThread
 from orchestrator.trial import Execution, run_trial
@@ -71,7 +72,7 @@ def run_trials(sweep: OpenSweep) -> str | None:
                 ray_environment.prepare(paths.out, manner.address)
                 from orchestrator import runner
 
-                with runner.cluster(manner.address, sweep.machine), _uploads(sweep):
+                with told_where_lost(paths.study_uri), runner.cluster(manner.address, sweep.machine), _uploads(sweep):
                     runner.run(
                         plan,
                         paths,

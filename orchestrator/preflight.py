@@ -19,7 +19,7 @@ from orchestrator.hold import refuse_if_held
 from orchestrator.inspection import Inspected, Options, check_alone, inspect
 from orchestrator.paths import sqlite_file
 from orchestrator.profiles import Profile, choose
-from orchestrator.ray_environment import named, open_to_all
+from orchestrator.ray_environment import named, no_token, open_to_all
 from orchestrator.redaction import redacted
 from orchestrator.request import Request
 from orchestrator.resources import this_machine, visible_gpus
@@ -171,7 +171,7 @@ def _wrong_address(address: str | None) -> list[str]:
     known = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})", meant)
     if meant != "auto" and (known is None or not 0 < int(known[2]) < 2**16):
         return [f"{at}: expected HOST:PORT of ray start --head, or auto"]
-    wrong = open_to_all(meant)
+    wrong = open_to_all(meant) or no_token()
     return [f"{at}: {wrong}"] if wrong else []
 
 

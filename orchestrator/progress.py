@@ -148,7 +148,7 @@ class Progress:
             "prefix": f"computing the frozen layers once, {event.get('share', 0):.0%}",
             "note": f"note: {event.get('text')}",
             "epoch": "",
-            "interrupted": f"interrupted ({event.get('failure')}): {' '.join(str(event.get('error')).split())}; goes on"
+            "interrupted": f"interrupted ({event.get('failure')}): {_why(event)}; goes on"
             + (f" in {clock_text(event['wait'])}" if event.get("wait") else ""),
             "completed": "completed",
             "pruned": "stopped early",
@@ -236,6 +236,11 @@ class Progress:
             f"{max(scores):.3f}" if scores else "",
             *(value_text(config.get(path, "")) for path in self._plan.varies),
         ]
+
+
+def _why(event: Mapping[str, Any]) -> str:
+    """Return why an attempt was interrupted, in a line: what its node lacks, a note has told."""
+    return "its node cannot do it" if event.get("of_the_node") else " ".join(str(event.get("error")).split())
 
 
 def value_text(value: Any) -> str:

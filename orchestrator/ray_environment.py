@@ -12,6 +12,7 @@ from pathlib import Path
 
 from model.files import flush_folder, make_folder
 from orchestrator.errors import SweepError
+from orchestrator.head_watch import RAYS_PATIENCE_S
 
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -45,6 +46,7 @@ def prepare(out: Path, address: str | None) -> None:
     os.environ.update(QUIET)
     if address is not None:
         os.environ["RAY_AUTH_MODE"] = "token" if _with_token() else "disabled"  # 2.60 turns it half on by itself
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(RAYS_PATIENCE_S))
         return
     # Ray listens on all interfaces even locally, and whoever reaches it runs code: only we have the token. It keeps to
     # loopback where it holds this machine for one that cannot be part of a cluster; the name is of Windows and macOS.
@@ -74,6 +76,36 @@ def open_to_all(address: str) -> str | None:
         "reaches Ray runs code on every node; start it with a token, as ray_cluster.yaml does, and set "
         "RAY_AUTH_MODE=token (for a head on this machine: 127.0.0.1:PORT)"
     )
+
+
+def token_from() -> str:
+    """Return where Ray takes the token of another's cluster from, in words; nothing where it sends none."""
+    if not _with_token():
+        return ""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return "of RAY_AUTH_TOKEN"
+    return f"of {_token_file()}"
+
+
+def no_token() -> str | None:
+    """Return what is wrong where a cluster is to be joined with a token, and there is none."""
+    if not _with_token() or os.environ.get("RAY_AUTH_TOKEN"):
+        return None
+    path = _token_file()
+    try:
+        if path.read_text(encoding="utf-8", errors="replace").strip():
+            return None
+        said = "is empty"
+    except OSError as error:
+        said = f"cannot be read ({error.strerror})"
+    return (
+        f"RAY_AUTH_MODE is token, and {path} {said}; copy the token that the head was started with to a file of mode "
+        "600, and name it with RAY_AUTH_TOKEN_PATH"
+    )
+
+
+def _token_file() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
 
 
 def _with_token() -> bool:

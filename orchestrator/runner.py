@@ -23,6 +23,7 @@ from orchestrator.connection import any_holds, connect, room
 from orchestrator.driver import Driver
 from orchestrator.errors import FAILED
 from orchestrator.failures import Failure
+from orchestrator.head_watch import watch_head
 from orchestrator.node_types import Growth
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
@@ -123,6 +124,8 @@ def run(
     watch.start()
     if grows:
         threading.Thread(target=_follow, args=(searcher, share, over), daemon=True).start()
+    if machine.is_cluster:
+        threading.Thread(target=watch_head, args=(ray.get_runtime_context().gcs_address, over), daemon=True).start()
     try:
         if not signals.asked:
             tuner.fit()

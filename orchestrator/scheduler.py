@@ -9,6 +9,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from model.failpoints import reach
 from orchestrator.driver import Driver
 from orchestrator.failures import Failure
+from orchestrator.nodes import full_disk
 from orchestrator.redaction import redacted
 from orchestrator.searcher import StudySearcher
 
@@ -50,6 +51,10 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         account = _account(trial)
         reach("death: noticed")
         if SPENT in account:  # the process asked to be replaced: nobody died
+            return
+        if (full := full_disk(account)) is not None:
+            address, text = full
+            self._searcher.died(trial.trial_id, Failure.INFRASTRUCTURE, text, address)
             return
         failure, text = death(account)
         self._searcher.died(trial.trial_id, failure, text)

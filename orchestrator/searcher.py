@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from model.config import config_to_dict
+from orchestrator.connection import node_at
 from orchestrator.driver import Driver
 from orchestrator.failures import Failure
 from orchestrator.nodes import MOST, OF_THE_NODE, Avoided, versions
@@ -40,6 +41,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._paths = paths
         self._numbers: dict[str, int] = {}
         self._deaths: dict[str, tuple[Failure, str]] = {}
+        self._places: dict[str, str] = {}
+        """The addresses of the nodes whose doing a death is."""
         self._execution = execution
         self.at_once = at_once
         """At most so many trials; any thread may raise it."""
@@ -70,9 +73,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             "on": self._avoided.selector(),
         }
 
-    def died(self, trial_id: str, failure: Failure, error: str) -> None:
-        """Take down what is known of an attempt's death; Tune's `on_trial_complete`, which follows, knows nothing."""
+    def died(self, trial_id: str, failure: Failure, error: str, address: str = "") -> None:
+        """Take down what is known of an attempt's death; Tune's `on_trial_complete`, which follows, knows nothing.
+
+        `address` is that of the node whose doing it is.
+        """
         self._deaths[trial_id] = failure, error
+        self._places[trial_id] = address
 
     def on_trial_complete(
         self,
@@ -89,7 +96,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             death = Failure(report["failure"]), report["error"]
         if trial_id in self._numbers:
             number = self._numbers.pop(trial_id)
-            of_the_node = death is not None and self._avoids(number, report.get("node", ""), *death)
+            node = report.get("node") or node_at(self._places.pop(trial_id, ""))
+            of_the_node = death is not None and self._avoids(number, node, *death)
             self._driver.close(number, death, counts=not of_the_node)
 
     def _avoids(self, number: int, node: str, failure: Failure, why: str) -> bool:

@@ -4,6 +4,9 @@ A server is for a cluster whose shared folder is no place for SQLite, as NFS is 
 ours: PostgreSQL's client finds it in PGPASSFILE, ~/.pgpass or PGPASSWORD.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from model.files import write_text
@@ -13,6 +16,8 @@ from orchestrator.paths import SweepPaths
 from orchestrator.redaction import redacted
 
 ANSWER_S = 8.0
+GONE = re.compile(r"\(psycopg\.(?:OperationalError|InterfaceError|errors\.AdminShutdown)\)\s*([\s\S]{1,2000})")
+"""What SQLAlchemy says where PostgreSQL has ended a connection, or takes none."""
 
 
 def wrong_study(uri: str | None) -> list[str]:
@@ -64,6 +69,25 @@ def note_study(paths: SweepPaths, uri: str | None) -> None:
         write_text(paths.study_place, uri + "\n")
 
 
+@contextmanager
+def told_where_lost(uri: str) -> Iterator[None]:
+    """Raise UnreachableError, in a line, where an error of a sweep that runs says that the study's database has gone.
+
+    The error may be Tune's, which holds the driver's as text.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = None if uri.startswith("sqlite") else GONE.search(str(error))
+        if found is None:
+            raise
+        said = redacted(" ".join(found[1].split("[SQL")[0].split()).rstrip("."))[:300]
+        raise UnreachableError(
+            f"the study's database {redacted(uri)} has gone: {said}; what is saved stays: once it answers again, the "
+            "same command continues"
+        ) from error
+
+
 def _require_answer(uri: str) -> None:
     import sqlalchemy
 
@@ -76,4 +100,6 @@ def _require_answer(uri: str) -> None:
         raise SweepError(f"--study-uri {redacted(uri)}: {error}; pip install 'psycopg[binary]'") from error
     except Exception as error:
         said = redacted(" ".join(str(error).split("\n(Background")[0].split()))[:300]
-        raise UnreachableError(f"the study's database {redacted(uri)} does not answer: {said}") from error
+        raise UnreachableError(
+            f"the study's database {redacted(uri)} does not answer: {said}; start it, or name another"
+        ) from error

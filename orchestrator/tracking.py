@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.mlflow_client import (  # sets what MLflow reads when it is imported
+    artifacts_refused,
     connect,
     first_line,
     require_answer,
@@ -90,7 +91,9 @@ class Projection:
         except SweepError:
             raise
         except Exception as error:
-            raise UnreachableError(f"MLflow at {redacted(self.uri)} does not answer: {first_line(error)}") from error
+            refused = artifacts_refused(error)
+            said = f": {refused}" if refused else f" does not answer: {first_line(error)}"
+            raise UnreachableError(f"MLflow at {redacted(self.uri)}{said}") from error
         note_store(paths, uri)
 
     @property

@@ -134,7 +134,9 @@ class _Run:
         if device.type == "cpu":
             bound_heap()
         self.material = material = material_of(self.plan, self.paths)
-        self.data = data = examples_of(material, self.plan, self.paths, self.config)
+        uncached: list[str] = []
+        self.data = data = examples_of(material, self.plan, self.paths, self.config, uncached.append)
+        yield from (self._report(about="token cache", note=line) for line in uncached)
         self.parameters = parameter_counts(self.config, [entry.task for entry in data], material.encoder.config)
         cache = self._limited(material.cache)
         yield from self._prefix(data, FrozenPrefix(self.config, material.encoder, device, cache))

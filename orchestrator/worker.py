@@ -17,7 +17,7 @@ from model.failpoints import reach
 from orchestrator import spot
 from orchestrator.failures import Failure
 from orchestrator.guards import guard_logs, guard_output
-from orchestrator.nodes import OF_THE_NODE, host, unfit, versions
+from orchestrator.nodes import of_this_node, unfit, versions
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import read_plan
 from orchestrator.redaction import redacted
@@ -107,9 +107,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]  # ray has no types
         report = self._next() if self._unfit is None else self._refusal(self._unfit)
         # After any failure the next trial gets a fresh process: what this one holds could make it fail too.
         self._spent = self._spent or report.get("failure") is not None
-        if self._on_cluster and report.get("failure") in OF_THE_NODE:
-            node = ray.get_runtime_context().get_node_id()
-            report = {**report, "node": node, "error": f"node {host()}: {report['error']}"}
+        if self._on_cluster:
+            report = of_this_node(report, ray.get_runtime_context().get_node_id())
         reach("report: leaves", trial=report["number"], epochs=len(report["history"]), done=report["done"])
         # As text: Tune flattens nested results on the way to a searcher.
         return {"report": json.dumps(report), "done": report["done"], "epoch": len(report["history"])}

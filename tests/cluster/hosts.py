@@ -68,9 +68,19 @@ class Hosts:
 
     def ssh(self, number, command):
         """Run a command there; return its output. Raises CalledProcessError."""
+        return subprocess.run(
+            self._line(number, command), capture_output=True, text=True, check=True, timeout=120
+        ).stdout
+
+    def asked(self, number, command, timeout_s):
+        """Run a command there; return its exit code and all that it printed."""
+        line = self._line(number, command)
+        done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s)  # noqa: PLW1510
+        return done.returncode, done.stdout
+
+    def _line(self, number, command):
         options = [part for option in OPTIONS for part in ("-o", option)]
-        line = ["ssh", "-i", str(self.key), *options, f"root@{self.address(number)}", command]
-        return subprocess.run(line, capture_output=True, text=True, check=True, timeout=120).stdout
+        return ["ssh", "-i", str(self.key), *options, f"root@{self.address(number)}", command]
 
     def _run(self, *words):
         environment = os.environ | {"HOSTS": str(self.folder)}

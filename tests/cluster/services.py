@@ -79,6 +79,11 @@ class PostgreSQL:
         subprocess.run(line, check=True, stdout=subprocess.DEVNULL, cwd="/", timeout=STARTS_S * 2)
 
 
+def _words(keys):
+    """Return keys as boto3's clients take them."""
+    return {name.lower(): keys[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+
+
 class S3:
     """moto's server on loopback; it keeps everything in its memory."""
 
@@ -103,6 +108,20 @@ class S3:
             except OSError:
                 time.sleep(0.3)
         raise TimeoutError(f"moto's server did not start: {self._log.read_text()[-2000:]}")
+
+    def refuse(self):
+        """Let moto check keys and policies from now on, and hold those of a user who may do nothing."""
+        import boto3
+
+        iam = boto3.client("iam", endpoint_url=self.uri, region_name="us-east-1", **_words(S3_KEYS))
+        iam.create_user(UserName="nobody")
+        key = iam.create_access_key(UserName="nobody")["AccessKey"]
+        self.environment |= {
+            "AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]
+        }  # fmt: skip
+        say = {"method": "POST", "headers": {"Content-Type": "text/plain"}}
+        asked = urllib.request.Request(f"{self.uri}/moto-api/reset-auth", data=b"0", **say)  # noqa: S310  (loopback)
+        urllib.request.urlopen(asked, timeout=5).close()  # noqa: S310
 
     def stop(self):
         """End it."""

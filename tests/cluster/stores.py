@@ -2,7 +2,8 @@
 
 A sweep of tiny trials with --study-uri and --tracking-uri on them, its driver killed once, equal to the same sweep on
 files. Then eight processes write metrics while MLflow's server and PostgreSQL are killed: whatever was acknowledged is
-there. An artifact goes to S3 and comes back. Skips, with the reason, where PostgreSQL or moto is not installed.
+there. An artifact goes to S3 and comes back. Last, each is taken away, and a line must say so. Skips, with the reason,
+where PostgreSQL or moto is not installed.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from orchestrator.paths import SweepPaths
 from orchestrator.plan import read_plan
 from orchestrator.serve import server_command
 from orchestrator.study import study_of
+from tests.cluster.refusals import bucket_refuses, database_goes
 from tests.cluster.services import BUCKET, S3, PostgreSQL, postgresql_programs
 from tests.cluster.transcript import Transcript, machine
 from tests.faults.checker import lasting
@@ -37,11 +39,11 @@ WAIT_S = 500
 
 
 class Server:
-    """MLflow's server on PostgreSQL and S3, which proxies artifacts."""
+    """MLflow's server on PostgreSQL and S3, which proxies artifacts where no other command is given."""
 
-    def __init__(self, folder, database, s3):
+    def __init__(self, folder, database, s3, command=lambda port: server_command(f"s3://{BUCKET}/mlflow", port)):
         """Start nothing yet."""
-        self._log, self.port = folder / "mlflow.log", free_port()
+        self._log, self.port, self._command = folder / "mlflow.log", free_port(), command
         self.uri = f"http://127.0.0.1:{self.port}"
         self._environment = os.environ | s3.environment | {
             "MLFLOW_BACKEND_STORE_URI": database, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"
@@ -52,7 +54,7 @@ class Server:
         began = time.monotonic()
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                server_command(f"s3://{BUCKET}/mlflow", self.port),
+                self._command(self.port),
                 env=self._environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         while time.monotonic() - began < 4 * STARTS_S:
@@ -165,6 +167,17 @@ class Stores(Transcript):
             holds=sums[0] == sums[1] and sent != fetched,
         )
 
+    def refusals(self):
+        """Take the database, the bucket and the credentials away, each for itself."""
+        data, encoder = self.folder / "data", self.folder / "encoder"
+        database_goes(self, data, encoder)
+
+        def server_of(name, command):
+            self.database.create(name)
+            return Server(self.folder, self.database.uri(name), self.s3, command)
+
+        bucket_refuses(self, server_of, data, encoder)
+
     def _lose_server(self):
         """MLflow's server killed and started again"""  # noqa: D400  (a line of the transcript)
         self.server.kill()
@@ -222,6 +235,7 @@ def main():
             stores.sweep()
             stores.writers()
             stores.artifact()
+            stores.refusals()
         finally:
             stores.stop()
     if arguments.page is not None:

@@ -519,6 +519,35 @@ def test_a_misspelt_field_is_what_aws_would_refuse_too(bootstrapped, provider):
         provider.create_node(config, {"ray-node-kind": "worker", "ray-launch-config": "hash"}, 1)
 
 
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "no AWS credentials are found here, and `ray up` would end at once with that; aws configure sso"),
+        (
+            {"AWS_PROFILE": "nobody"},
+            "AWS credentials: The config profile (nobody) could not be found; aws configure sso",
+        ),
+        ({"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}, None),
+    ],
+)
+def test_credentials_that_are_not_there_are_a_line(edited, monkeypatch, tmp_path, environment, said):
+    """The doctor says so before `ray up` does; credentials that are there are not tried."""
+    from orchestrator.aws_fields import unknown_fields
+    from orchestrator.cloud_access import cloud_access
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    nowhere = {name: str(tmp_path / "none") for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")}
+    for name, value in {**nowhere, "AWS_EC2_METADATA_DISABLED": "true", **environment}.items():
+        monkeypatch.setenv(name, value)
+
+    lines = cloud_access(edited)
+
+    assert unknown_fields({"ImageIdd": ""}) != []  # whatever is wrong with them, the other checks go on
+    assert len(lines) == (said is not None)
+    assert all(line.startswith(said) for line in lines)
+
+
 def test_the_bundled_list_of_fields_is_botocores():
     """What the doctor knows without botocore is what botocore 1.44.8 knows; a newer one may know more."""
     from orchestrator.aws_fields import KNOWN, fields_of_botocore

@@ -115,7 +115,32 @@ def test_a_head_that_is_gone_ends_the_driver_with_a_line(tmp_path, tiny_data, ti
         print(f"exit code {code} after {time.monotonic() - started:.0f} s: {lab.output().splitlines()[-3:]}")
     finally:
         nodes.stop()
-    assert code != 0
+    assert code == 4
+    last = lab.output().splitlines()[-1]
+    assert last.startswith("error: the Ray head at ")
+    assert last.endswith(
+        "what is saved stays: start a head (ray start --head, or ray up), and the same command continues there"
+    )
     lab.environment = {}
     lab.run()
     assert_nothing_lost(lab, undisturbed, faults=1)
+
+
+def test_a_head_that_wants_another_token_is_one_line(tmp_path, tiny_data, tiny_encoder):
+    """Ray itself says nothing of the token but in twenty lines of its C++; ours names the file."""
+    lab = Lab(tmp_path, tiny_data, tiny_encoder, trials=1)
+    nodes = RayNodes(tmp_path / "cluster")
+    other = tmp_path / "other-token"
+    other.write_text("0" * 64, encoding="ascii")
+    other.chmod(0o600)
+    lab.environment = nodes.environment | {"RAY_AUTH_TOKEN_PATH": str(other)}
+    try:
+        nodes.start(0)
+        lab.run("--address", nodes.address, expect=(4,))
+    finally:
+        nodes.stop()
+    assert lab.output() == (
+        f"error: Ray at {nodes.address} refuses our token (of {other}); expected the one that its head was started "
+        "with: copy that file here (mode 600), and name it with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH\n"
+    )
+    assert not lab.sweep.exists()

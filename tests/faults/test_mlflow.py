@@ -1,6 +1,7 @@
 """An MLflow that is gone, silent, slow or wrong costs the sweep nothing, and has everything afterwards, once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,3 +136,33 @@ def test_a_sweep_is_written_into_mlflow_anew_by_one_command(undisturbed, server)
     finally:
         undisturbed.mlflow = None
         (undisturbed.sweep / "tracking.txt").write_text("OUT/mlflow.db\n", encoding="utf-8")
+
+
+@pytest.mark.faults
+def test_a_server_that_cannot_keep_artifacts_is_told_as_that(tmp_path, tiny_data, tiny_encoder):
+    """At the start a line says whose credentials and rights are wanted; where it comes later, the sweep goes on."""
+    server = MlflowServer(tmp_path / "mlflow")
+    artifacts = tmp_path / "mlflow" / "artifacts"
+    artifacts.write_text("a file in the store's place", encoding="utf-8")
+    said = f"its server at {server.uri} cannot keep artifacts (status 500); why stands in the server's log: "
+    lab = Lab(tmp_path, tiny_data, tiny_encoder, trials=2, more=["--tracking-uri", server.uri])
+    try:
+        server.start()
+        lab.run(expect=(4,))
+        (line,) = lab.output().splitlines()[-1:]
+        assert line.startswith(f"error: MLflow at {server.uri}: {said}")
+
+        artifacts.unlink()
+        process = lab.start()
+        lab.wait_for("state: saved")
+        shutil.move(artifacts, tmp_path / "away")
+        artifacts.write_text("again", encoding="utf-8")
+        assert process.wait(180) == 4
+        assert lab.output().splitlines()[-1].startswith(f"error: MLflow is not up to date ({said}")
+        assert len(lab.board()["trials"]) == 2
+
+        artifacts.unlink()
+        shutil.move(tmp_path / "away", artifacts)
+        lab.run()
+    finally:
+        server.kill()

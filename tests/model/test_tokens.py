@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.packing import spans
-from model.tokens import PackedTokens, encode, packed_tokens, tokens_key
+from model.tokens import PackedTokens, TokenCacheError, encode, packed_tokens, tokens_key
 
 
 def sequences(tokens):
@@ -304,6 +304,16 @@ def test_the_content_hash_tells_all_that_a_model_sees():
 def test_cached_tokens_have_the_hash_of_computed_ones(cached):
     """Memory-mapped or not, the same tokens have the same states kept for them."""
     assert cached().content_sha256 == cached(cache=None).content_sha256
+
+
+def test_a_cache_that_takes_nothing_is_an_error_of_its_own(cached, tmp_path):
+    """It names the folder and the reason, so that whoever trains can do without."""
+    (tmp_path / "file").write_text("in the folder's place", encoding="utf-8")
+
+    with pytest.raises(TokenCacheError) as raised:
+        cached(cache=tmp_path / "file")
+
+    assert str(raised.value) == f"{tmp_path / 'file'}: the token cache cannot be written there (File exists)"
 
 
 RACER = """

@@ -561,6 +561,24 @@ def test_a_cluster_named_by_the_environment_is_held_to_the_same_rule(case, monke
     assert "--address auto (RAY_ADDRESS is 192.0.2.1:6379): listens beyond this machine's loopback" in line
 
 
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "cannot be read (No such file or directory)"), ("\n", "is empty")]
+)
+def test_a_cluster_with_a_token_that_is_not_here_is_refused_before_anything_is_asked(case, monkeypatch, content, said):
+    """Ray would say so after seconds, in five lines."""
+    token = case.root / "token"
+    if content is not None:
+        token.write_text(content, encoding="utf-8")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+
+    result = CliRunner().invoke(sweep.app, [*case.line(), "--address", "192.0.2.1:6379"])
+
+    line = one_line(result.exit_code, result.stdout, result.stderr)
+    assert f"--address 192.0.2.1:6379: RAY_AUTH_MODE is token, and {token} {said}; copy the token" in line
+
+
 def test_what_a_search_space_prints_stays_off_standard_output(case):
     """There --json writes events, and nothing else."""
     case.file.write_text("print('hello')\n" + GOOD, encoding="utf-8")

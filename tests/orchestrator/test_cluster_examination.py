@@ -1,6 +1,7 @@
 """The doctor, given a cluster file of `ray up`: each mistake is one line, all of them at once."""
 
 import copy
+import importlib.util
 
 import pytest
 import yaml
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.aws_fields import unknown_fields
+from orchestrator.cloud_access import cloud_access
 from orchestrator.cluster_checks import CHECKS, problems
 from orchestrator.cluster_file import read_cluster
 from orchestrator.doctor import app
@@ -48,7 +50,8 @@ def test_the_shipped_files_pass(path, examine):
 
     assert (code, wrong(found)) == (0, [])
     assert len([line for mark, line in found if mark == "ok"]) == len(CHECKS) + 1
-    assert all("is the example's" in line for mark, line in found if mark == "note")
+    lacking = cloud_access(read_cluster(path))
+    assert all("is the example's" in line or line in lacking for mark, line in found if mark == "note")
 
 
 MISTAKES = {
@@ -254,6 +257,15 @@ def test_no_content_makes_a_check_fail(path, value):
 
     for lines in problems(cluster).values():
         assert all(isinstance(line, str) and "\n" not in line for line in lines)
+
+
+def test_what_a_cloud_needs_from_here_is_a_note_and_no_mistake():
+    """Without AWS's client, or without credentials, a line says which; other providers have none of it."""
+    lines = cloud_access(yaml.safe_load(TEXT))
+    assert len(lines) <= 1
+    if importlib.util.find_spec("boto3") is None:
+        assert lines == ["boto3 is not installed here, and `ray up` needs it for AWS; pip install -e '.[cluster]'"]
+    assert cloud_access(yaml.safe_load((ROOT / "cluster/local.yaml").read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.slow

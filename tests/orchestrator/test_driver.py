@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from model.checkpoint import MODEL, open_checkpoint
 from model.config import HeadConfig
 from model.files import write_manifest, write_sealed
+from model.table_file import DataError
 from orchestrator.disk import cache_bytes
 from orchestrator.driver import Driver
 from orchestrator.estimate import prefix_cache_sizes
-from orchestrator.failures import ALIKE_STOP, FORGIVEN, Failure, class_of
+from orchestrator.failures import ALIKE_STOP, FORGIVEN, Failure, class_of, told
 from orchestrator.inspection import inspect
 from orchestrator.paths import attempt_number
 from orchestrator.plan import draft
@@ -855,6 +856,13 @@ def test_failures_are_told_apart_by_class(error, named):
     assert class_of(error) == named
 
 
+def test_what_many_files_lack_is_told_of_the_first():
+    """Data that are gone are a line, whatever the number of files."""
+    assert told(DataError("a.csv: no such file\nb.csv: no such file\nc.csv: no such file")) == (
+        "a.csv: no such file (and 2 problems more)"
+    )
+
+
 def test_a_superseded_attempt_writes_nothing_more(settled, paths, tiny_config):
     """A leftover process whose trial was started elsewhere neither saves nor ends the trial."""
     leftover = start(settled, paths, 0, tiny_config)
@@ -890,6 +898,22 @@ def test_a_sweep_without_the_prefix_cache_gives_the_same_scores(settled, paths, 
     notes = [report["note"] for report in before if "note" in report]
     assert len(notes) == (0 if off else 1)
     assert all("\n" not in note and str(there.prefix_cache) in note for note in notes)
+
+
+def test_a_disk_that_takes_no_tokens_costs_a_trial_nothing_but_the_time(settled, paths, tiny_config, uninterrupted):
+    """A node's own disk is full: the same verdict, and one note that says where and why."""
+    there = replace(paths, out=paths.out.parent / "elsewhere")
+    there.token_cache.parent.mkdir(parents=True)
+    there.token_cache.write_text("a file in the folder's place", encoding="utf-8")
+
+    *before, last = start(settled, there, 0, tiny_config)
+
+    assert lasting(last) == lasting(uninterrupted[-1])
+    (note,) = [report["note"] for report in before if "note" in report]
+    assert note == (
+        f"{there.token_cache}: the token cache cannot be written there (File exists); tokens are computed by each "
+        "process: make room there"
+    )
 
 
 def test_one_pass_fills_the_cache_for_every_depth_of_the_list(tiny_plan, paths, tiny_config):

@@ -1,11 +1,13 @@
 """Nodes that cannot do a sweep's work, and what may come to a cluster."""
 
+import socket
+
 import pytest
 import yaml
 
 from orchestrator.failures import Failure
 from orchestrator.node_types import Growth, NodeType, read_growth
-from orchestrator.nodes import ID_LABEL, Avoided, unfit, versions
+from orchestrator.nodes import ID_LABEL, Avoided, full_disk, of_this_node, unfit, versions
 from orchestrator.resources import Node
 
 GPU = Node(4.0, 1.0)
@@ -57,6 +59,48 @@ def test_a_node_is_avoided_once():
     assert not avoided.learn("b", "infrastructure", "why")
     avoided.learn("a", "input changed", "why")
     assert avoided.selector() == {ID_LABEL: "!in(a,b)"}
+
+
+def test_what_a_node_lacks_is_told_with_its_name_and_what_to_do():
+    """Data that are gone there name the node and the remedy; what is the trial's own says nothing of a node."""
+    gone = {"number": 0, "failure": "input changed", "error": "a.csv: no such file"}
+    assert of_this_node(gone, "ab12") == gone | {
+        "node": "ab12",
+        "error": f"node {socket.gethostname()}: a.csv: no such file; every node needs the driver's data and encoder at "
+        "the same place: mount or copy them there",
+    }
+    own = {"number": 0, "failure": "code", "error": "shape"}
+    assert of_this_node(own, "ab12") == own
+
+
+def test_a_note_of_a_node_is_told_once_a_node():
+    """Two nodes whose disks are full are two notes."""
+    said = of_this_node({"number": 0, "about": "token cache", "note": "full"}, "ab12")
+    name = f"node {socket.gethostname()}"
+    assert (said["about"], said["note"]) == (f"token cache of {name}", f"{name}: full")
+
+
+ACCOUNT = """Failure # 1 (occurred at 2026-11-27_07-16-47)
+Failed to set up runtime environment.
+Could not create the actor because its associated runtime env failed to be created.
+[Node 10.0.0.7] Traceback (most recent call last):
+  File "/usr/lib/python3.11/logging/__init__.py", line 1094, in flush
+    self.stream.flush()
+OSError: [Errno 28] No space left on device
+"""
+"""What Ray 2.60 wrote of a node whose /tmp was full, shortened."""
+
+
+def test_a_node_where_ray_finds_no_room_is_known_by_its_address():
+    """The line says which disk; another reason, or another's account, is none of it."""
+    address, said = full_disk(ACCOUNT)
+    assert address == "10.0.0.7"
+    assert said == (
+        "node 10.0.0.7: Ray can start nothing there (No space left on device): make room on the disk of its own folder "
+        "(/tmp/ray, or --temp-dir of its ray start)"
+    )
+    assert full_disk(ACCOUNT.replace("No space left on device", "broken")) is None
+    assert full_disk("ray::SweepTrial.train() (ip=10.0.0.7)\nOSError: [Errno 28] No space left on device") is None
 
 
 def written(folder, **changes):

@@ -237,6 +237,16 @@ def test_an_interrupted_trial_is_told_above_the_live_table(plan, clock, capsys):
     assert "trial 0000" in capsys.readouterr().out
 
 
+def test_what_a_node_lacks_is_not_said_again_of_its_trial(plan, capsys):
+    """A note has told it, with the node's name; the trial's line is that it goes on."""
+    lacks = {"failure": "infrastructure", "error": "node b: has numpy 1", "wait": 0.0, "of_the_node": True}
+    with Progress(plan, "lines") as progress:
+        progress.publish(started(0))
+        progress.publish({"event": "interrupted", "trial": 0, **lacks})
+
+    assert "interrupted (infrastructure): its node cannot do it; goes on" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "error",
     ["expected [cls] first", "no key [/heads]", "got :warning: here", "first line\nsecond line\n", ""],

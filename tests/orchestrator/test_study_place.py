@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.errors import SweepError, UnreachableError
 from orchestrator.paths import SweepPaths
-from orchestrator.study_place import note_study, require_study, wrong_study
+from orchestrator.study_place import note_study, require_study, told_where_lost, wrong_study
 
 URI = "postgresql+psycopg://sweeps@db.internal/study"
 
@@ -79,6 +79,34 @@ def test_a_server_that_is_not_there_is_one_line(tmp_path):
     assert "\n" not in str(raised.value)
     assert isinstance(raised.value, UnreachableError) or "pip install" in str(raised.value)
     assert not paths.root.exists()
+
+
+TUNES = """Traceback (most recent call last):
+  File "sqlalchemy/engine/base.py", line 1969, in _exec_single_context
+sqlalchemy.exc.OperationalError: (psycopg.OperationalError) consuming input failed: server closed the connection
+\tThis probably means the server terminated abnormally
+[SQL: SELECT trials.trial_id FROM trials]
+(Background on this error at: https://sqlalche.me/e/21/e3q8)
+"""
+"""What Tune made of a PostgreSQL that was killed under a sweep, shortened."""
+
+
+def test_a_database_that_goes_while_a_sweep_runs_is_one_line():
+    """Of a page of Tune's, what happened and what to do; exit code 4."""
+    with pytest.raises(UnreachableError) as raised, told_where_lost(URI):
+        raise RuntimeError(TUNES)
+    assert str(raised.value) == (
+        "the study's database postgresql+psycopg://***@db.internal/study has gone: consuming input failed: server "
+        "closed the connection This probably means the server terminated abnormally; what is saved stays: once it "
+        "answers again, the same command continues"
+    )
+
+
+@pytest.mark.parametrize(("uri", "text"), [(URI, "shape"), ("sqlite:///study.db", TUNES)])
+def test_what_is_not_the_databases_doing_stays_as_it_is(uri, text):
+    """Another error is another error, and a file is no server."""
+    with pytest.raises(RuntimeError), told_where_lost(uri):
+        raise RuntimeError(text)
 
 
 def test_the_caches_may_lie_on_a_disk_of_the_nodes_own(tmp_path, monkeypatch):

@@ -1,0 +1,40 @@
+"""Whether a cluster's head is there still: Ray itself would end this process with a line of its own C++."""
+
+import socket
+import threading
+import time
+
+from orchestrator.errors import UNREACHABLE
+from orchestrator.signals import leave
+
+PATIENCE_S = 60.0
+"""Seconds without a sign of the head after which it is given up: Ray's own time."""
+RAYS_PATIENCE_S = 90
+"""What Ray is given instead, so that ours comes before; in seconds, for its environment."""
+LOOK_S, ANSWER_S = 3.0, 5.0
+"""How often it is looked for, and how long a connection may take."""
+
+
+def watch_head(address: str, over: threading.Event) -> None:
+    """Look for the head at HOST:PORT until `over`; end the process, with a line, where it stays away."""
+    seen = time.monotonic()
+    while not over.wait(LOOK_S):
+        looked = time.monotonic()
+        if listens(address):
+            seen = time.monotonic()
+        elif looked - seen > PATIENCE_S and not over.is_set():
+            leave(
+                UNREACHABLE,
+                f"error: the Ray head at {address} has not answered for {PATIENCE_S:.0f} s; what is saved stays: start "
+                "a head (ray start --head, or ray up), and the same command continues there",
+            )
+
+
+def listens(address: str) -> bool:
+    """Return whether somebody takes connections at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+    except OSError:
+        return False
+    return True
