@@ -57,6 +57,8 @@ class Driver:
         """When something was last heard of a trial that was handed out; None until its process has begun."""
         self._hearing = threading.Lock()
         """Of the former, which a thread looks at: see `silent` and `pardon`."""
+        self.has_trained = False
+        """Whether any trial has made a step under this driver."""
         self.trouble: str | None = None
         """Why no further trial is started, once there is a reason."""
 
@@ -97,11 +99,13 @@ class Driver:
         elif "prefix" in report:
             self._publish({"event": "prefix", "trial": number, "share": report["prefix"]})
         elif "step" in report:
+            self.has_trained = True
             told = {key: report[key] for key in ("step", "steps")}
             self._publish({"event": "step", "trial": number, "epoch": len(report["history"]) + 1, **told})
         elif report["done"]:
             self.close(number)
         else:
+            self.has_trained = True
             told = {key: report[key] for key in ("history", "best", "resumed") if key in report}
             self._alike = Counter({key: count for key, count in self._alike.items() if key[0] == Failure.CODE})
             self._publish({"event": "epoch", "trial": number, **told})

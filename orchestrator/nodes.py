@@ -23,8 +23,9 @@ NO_ENVIRONMENT = re.compile(r"runtime env[\s\S]*?\[Node ([^\]\s]+)\]")
 """What Ray says of a node that cannot unpack what a driver sends along: the node's address."""
 TAKES_NO_MORE = ("No space left on device", "Disk quota exceeded", "Read-only file system")
 """What the system says of a disk that is full, or gone."""
-MOST = 8
-"""So many nodes that cannot do it: then it is the cluster that is wrong, and new nodes would be too."""
+FEW, MOST = 3, 8
+"""So many nodes that cannot do it: then it is the cluster that is wrong, and new nodes would be too. The former where
+no other node has trained anything."""
 
 
 def versions() -> dict[str, str]:
@@ -54,6 +55,14 @@ def unfit(folder: Path, drivers: Mapping[str, str], own: Mapping[str, str]) -> s
         here, there = (", ".join(f"{name} {of.get(name, 'none')}" for name in other) for of in (own, drivers))
         return f"has {here}, the driver {there}: install requirements.lock on both"
     return None
+
+
+def others_may_do(avoided: int, nodes: int, *, trained: bool) -> bool:
+    """Return whether nodes that are yet to come may do what so many could not, of a cluster that has so many at most.
+
+    `trained` says whether any node has. Where the first few have not, each further one is rented in vain.
+    """
+    return trained or avoided < min(FEW, nodes)
 
 
 class Avoided:

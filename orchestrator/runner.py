@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from orchestrator.errors import FAILED
 from orchestrator.failures import Failure
 from orchestrator.head_watch import watch_head
 from orchestrator.node_types import Growth
+from orchestrator.nodes import others_may_do
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.processes import guardian
@@ -91,7 +92,7 @@ def run(
     # Tune would hand the driver's AWS keys to the trials' processes by a message that Ray logs in a file for all.
     ENV_VARS_TO_PROPAGATE.difference_update([name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")])
     execution = replace(execution, report_s=max(execution.report_s, at_once * DRIVER_REPORT_S))
-    usable = (lambda avoided: machine.may_grow or any_holds(share, avoided)) if machine.is_cluster else None
+    usable = _usable(machine, share, driver) if machine.is_cluster else None
     searcher = StudySearcher(driver, paths, execution, at_once, lambda: signals.asked, usable)
     tuner = tune.Tuner(
         tune.with_resources(SweepTrial, lambda config: _request(share, config["on"])),
@@ -133,6 +134,17 @@ def run(
         signals.gently = None
         over.set()
         watch.join()
+
+
+def _usable(machine: Machine, share: Share, driver: Driver) -> Callable[[Collection[str]], bool]:
+    """Return what says whether a trial may find a node beside those with these ids: one that is up, or may come."""
+    nodes = sum(node.holds(share.cpus, share.gpus) > 0 for node in machine.nodes)
+
+    def usable(avoided: Collection[str]) -> bool:
+        come = machine.may_grow and others_may_do(len(avoided), nodes, trained=driver.has_trained)
+        return come or any_holds(share, avoided)
+
+    return usable
 
 
 def _request(share: Share, on: dict[str, str]) -> tune.PlacementGroupFactory:

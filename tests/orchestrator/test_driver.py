@@ -118,6 +118,17 @@ def test_an_epoch_is_recorded_and_published(bench):
     assert bench.events[-1] == {"event": "epoch", "trial": 0, **_shown(report(0, 0.5, 0.6))}
 
 
+def test_a_driver_knows_whether_any_trial_has_trained(bench):
+    """To begin, or to compute the frozen layers, is not yet to train."""
+    bench.driver.propose()
+    bench.driver.record(report(0) | {"prefix": 0.5})
+    assert not bench.driver.has_trained
+
+    bench.driver.record(report(0) | {"step": 1, "steps": 9})
+
+    assert bench.driver.has_trained
+
+
 def _shown(said):
     return {"history": said["history"], "best": said["best"]}
 

@@ -7,7 +7,7 @@ import yaml
 
 from orchestrator.failures import Failure
 from orchestrator.node_types import Growth, NodeType, read_growth
-from orchestrator.nodes import ID_LABEL, Avoided, full_disk, of_this_node, unfit, versions
+from orchestrator.nodes import ID_LABEL, Avoided, full_disk, of_this_node, others_may_do, unfit, versions
 from orchestrator.resources import Node
 
 GPU = Node(4.0, 1.0)
@@ -59,6 +59,15 @@ def test_a_node_is_avoided_once():
     assert not avoided.learn("b", "infrastructure", "why")
     avoided.learn("a", "input changed", "why")
     assert avoided.selector() == {ID_LABEL: "!in(a,b)"}
+
+
+@pytest.mark.parametrize(
+    ("avoided", "nodes", "trained", "goes_on"),
+    [(1, 50, False, True), (2, 50, False, True), (3, 50, False, False), (3, 50, True, True), (1, 1, False, False)],
+)
+def test_new_nodes_are_not_rented_for_ever_where_the_first_ones_could_not_do_it(avoided, nodes, trained, goes_on):
+    """Three alike and none that can: so would the next be. Where one has trained, others may."""
+    assert others_may_do(avoided, nodes, trained=trained) == goes_on
 
 
 def test_what_a_node_lacks_is_told_with_its_name_and_what_to_do():
