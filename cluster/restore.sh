@@ -32,6 +32,9 @@ for database in "${databases[@]}"; do
     pg_restore -h /var/run/postgresql -p "$port" -d "$database" --clean --if-exists --no-owner --exit-on-error \
         --single-transaction "$work/$database.dump"
 done
+# A driver that runs on all the same holds a later lease than the backup knows: none of its tokens may come again.
+leases=$(psql -h /var/run/postgresql -p "$port" -qAtc "select to_regclass('sweep_lease')" study)
+[ -z "$leases" ] || psql -h /var/run/postgresql -p "$port" -qc "update sweep_lease set token = token + 1000000" study
 users=$(psql -h /var/run/postgresql -p "$port" -qAtc "select to_regclass('users')" mlflow_users)
 [ -z "$users" ] || "$checkout/.venv/bin/python" "$checkout/cluster/mlflow_admin.py" "$(dirname "$settings")"
 echo "restored: $1 (${databases[*]})"

@@ -164,6 +164,19 @@ def test_a_backup_brings_back_what_was_there(head):
 
 
 @pytest.mark.slow
+def test_a_driver_that_outlived_a_restored_study_is_fenced(head):
+    """The backup knows an older lease than it holds, and the next driver's must be none that it may have had."""
+    head.sql("create table sweep_lease(name text, token bigint); insert into sweep_lease values ('exp4', 3)")
+    place = re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1]
+    head.sql("update sweep_lease set token = 7")
+
+    sh("restore.sh", place, SWEEP_SETTINGS=str(head.settings))
+
+    assert int(head.sql("select token from sweep_lease")) > 1000
+    head.sql("drop table sweep_lease")
+
+
+@pytest.mark.slow
 def test_a_damaged_backup_changes_nothing(head):
     """A flipped byte is found before the first database is touched."""
     head.sql("create table kept(trial int); insert into kept values (1)")
