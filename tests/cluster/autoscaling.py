@@ -19,7 +19,7 @@ import yaml
 
 from tests.cluster.boards import differences
 from tests.cluster.launcher import RAY
-from tests.cluster.transcript import machine
+from tests.cluster.transcript import page
 from tests.faults.lab import Lab
 from tests.tiny import write_data, write_encoder
 
@@ -154,9 +154,8 @@ def main():
         lines, holds = scale(Path(folder))
     print("\n".join(lines[-4:]))
     if arguments.page is not None:
-        on = f"{machine()}, shared with other jobs. Command: `make autoscaling-test`."
-        head = ["# From no worker to three and back", "", on, ""]
-        arguments.page.write_text("\n".join([*head, "```", *lines, "```", ""]), encoding="utf-8")
+        text = page("From no worker to three and back", "make autoscaling-test", lines)
+        arguments.page.write_text(text, encoding="utf-8")
     raise SystemExit(int(not holds))
 
 

@@ -8,9 +8,6 @@ Skips, with the reason, where there can be no test hosts.
 
 import argparse
 import json
-import os
-import platform
-import re
 import secrets
 import shutil
 import signal
@@ -22,6 +19,7 @@ from pathlib import Path
 from orchestrator.paths import SweepPaths
 from orchestrator.shipping import PACKAGES, ROOT
 from tests.cluster.hosts import Hosts, lacking
+from tests.cluster.transcript import Transcript, page
 from tests.faults.lab import SPACE
 from tests.tiny import write_data, write_encoder
 
@@ -39,12 +37,13 @@ OTHER_RAY = "import ray._private.utils as u\nu.compute_version_info = lambda: ('
 FULL = "head -c 1G /dev/zero >{0}/filler 2>/dev/null || true"
 
 
-class Story:
+class Story(Transcript):
     """One run: the hosts, what was printed, and what does not hold."""
 
     def __init__(self, hosts):
         """Put code, data and encoder where the hosts see them."""
-        self.hosts, self.lines, self.failures = hosts, [], []
+        super().__init__()
+        self.hosts = hosts
         shared = hosts.shared
         for package in PACKAGES:
             shutil.copytree(ROOT / package, shared / "code" / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -55,17 +54,6 @@ class Story:
         (shared / "token").write_text(secrets.token_hex(32), encoding="ascii")
         for number in range(1, HOSTS + 1):
             hosts.ssh(number, "install -m 600 /mnt/shared/token /root/token; cp -r /mnt/shared/data /root/data")
-
-    def say(self, text):
-        """Take a line down."""
-        self.lines.append(text)
-        print(text, flush=True)
-
-    def expect(self, what, *, holds):
-        """Say whether something holds; the run has failed where it does not."""
-        self.say(f"{'ok  ' if holds else 'FAIL'} {what}")
-        if not holds:
-            self.failures.append(what)
 
     def spoil(self):
         """Take from each host what it is to lack."""
@@ -139,14 +127,6 @@ class Story:
             print(printed[-6000:])
 
 
-def page(lines):
-    """Return the lines as a page for docs/results."""
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    on = f"{time.strftime('%F')}, {os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}, shared with other"
-    head = ["# Nodes that each lack something", "", f"{on} jobs. Command: `make bad-nodes-test`.", "", "```"]
-    return "\n".join([*head, *lines, "```", ""])
-
-
 def main():
     """Run it; the exit code is 1 where something does not hold, 0 too where this machine can have no test hosts."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -164,7 +144,9 @@ def main():
             story.cannot_join()
             story.run()
         if arguments.page is not None:
-            arguments.page.write_text(page(story.lines), encoding="utf-8")
+            arguments.page.write_text(
+                page("Nodes that each lack something", "make bad-nodes-test", story.lines), encoding="utf-8"
+            )
     raise SystemExit(int(bool(story.failures)))
 
 

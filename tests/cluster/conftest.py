@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cluster.head import Disk, Head, require_postgres, require_root
+from tests.cluster.head import Disk, new_head, require_postgres, require_root
 
 
 @pytest.fixture
@@ -19,11 +19,5 @@ def head():
     """Return a head that is set up, one for the tests of a file."""
     require_root()
     require_postgres()
-    disk = Disk(megabytes=1024)
-    head = Head(disk)
-    try:
-        head.start()
+    with new_head() as head:
         yield head
-    finally:
-        head.remove()
-        disk.remove()

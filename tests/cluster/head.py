@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,16 @@ class Head:
             link.unlink()
         for log in Path("/var/log/postgresql").glob(f"*{self.name}*"):
             log.unlink()
+
+
+@contextmanager
+def new_head(*name):
+    """Yield a head of a new machine with an empty volume, under a name of its own where one is given."""
+    disk = Disk(megabytes=1024)
+    head = Head(disk, *name)
+    try:
+        head.start()
+        yield head
+    finally:
+        head.remove()
+        disk.remove()

@@ -27,7 +27,7 @@ from tests.cluster.head import require_postgres, require_root, tool
 from tests.cluster.hosts import Hosts, lacking
 from tests.cluster.launcher import CHECKOUT, SHIPPED, Launcher
 from tests.cluster.services import BUCKET, S3
-from tests.cluster.transcript import Transcript, machine
+from tests.cluster.transcript import Transcript, page
 from tests.faults.confirm_lab import SPACE
 from tests.tiny import write_data, write_encoder
 
@@ -204,12 +204,6 @@ class HeadLoss(Transcript):
             self.device = None
 
 
-def page(lines):
-    """Return the transcript as a page for docs/results."""
-    on = f"{machine()}, shared with other jobs. Command: `make head-test`."
-    return "\n".join(["# The head's machine destroyed, with its disk", "", on, "", "```", *lines, "```", ""])
-
-
 def main():
     """Run it; the exit code is 1 where something does not hold, 0 too where this machine can have no test hosts."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -232,7 +226,9 @@ def main():
         walk = HeadLoss(Path(folder), arguments.moto.resolve(), arguments.clients.resolve())
         holds = walk.run()
         if arguments.page is not None:
-            arguments.page.write_text(page(walk.lines), encoding="utf-8")
+            arguments.page.write_text(
+                page("The head's machine destroyed, with its disk", "make head-test", walk.lines), encoding="utf-8"
+            )
     raise SystemExit(int(not holds))
 
 

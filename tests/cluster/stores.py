@@ -27,7 +27,7 @@ from orchestrator.serve import server_command
 from orchestrator.study import study_of
 from tests.cluster.refusals import bucket_refuses, database_goes
 from tests.cluster.services import BUCKET, S3, PostgreSQL, postgresql_programs
-from tests.cluster.transcript import Transcript, machine
+from tests.cluster.transcript import Transcript, page
 from tests.faults.checker import lasting
 from tests.faults.lab import ROOT, Lab
 from tests.faults.servers import STARTS_S, free_port
@@ -212,13 +212,6 @@ def lacking(moto):
     return ""
 
 
-def page(lines):
-    """Return the lines as a page for docs/results."""
-    on = f"{machine()}, shared with other jobs. Command: `make stores-test`."
-    head = ["# PostgreSQL and S3 under eight writers", "", on, "", "```"]
-    return "\n".join([*head, *lines, "```", ""])
-
-
 def main():
     """Run it; the exit code is 1 where something does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -239,7 +232,9 @@ def main():
         finally:
             stores.stop()
     if arguments.page is not None:
-        arguments.page.write_text(page(stores.lines), encoding="utf-8")
+        arguments.page.write_text(
+            page("PostgreSQL and S3 under eight writers", "make stores-test", stores.lines), encoding="utf-8"
+        )
     raise SystemExit(int(bool(stores.failures)))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.head import ROOT, Disk, Head, sh
+from tests.cluster.head import ROOT, new_head, sh
 
 pytestmark = [
     pytest.mark.slow,
@@ -122,19 +122,6 @@ def service(head):
         yield service
     finally:
         service.stop()
-
-
-@contextlib.contextmanager
-def another_head(name):
-    """Yield a head of a new machine with an empty volume."""
-    disk = Disk(megabytes=1024)
-    head = Head(disk, name)
-    try:
-        head.start()
-        yield head
-    finally:
-        head.remove()
-        disk.remove()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
@@ -278,7 +265,7 @@ def test_restored_onto_an_empty_volume_the_new_volumes_password_is_the_admins(se
     made_run(service, tuple(user.values()), "of a colleague")
     backup = sh("backup.sh", SWEEP_SETTINGS=str(head.settings)).removeprefix("backup: ")
 
-    with another_head("of_a_new_volume") as new:
+    with new_head("of_a_new_volume") as new:
         sh("restore.sh", backup, SWEEP_SETTINGS=str(new.settings))
         restored = Service(new)
         try:

@@ -31,3 +31,9 @@ def machine():
     """Return the date and the machine, for the head of a page of results."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     return f"{time.strftime('%F')}, {os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}"
+
+
+def page(title, command, lines):
+    """Return a transcript as a page for docs/results."""
+    on = f"{machine()}, shared with other jobs. Command: `{command}`."
+    return "\n".join([f"# {title}", "", on, "", "```", *lines, "```", ""])
