@@ -56,6 +56,7 @@ def connect(address: str) -> Machine:
     """
     meant = _found() if address == "auto" else address
     host, _, port = meant.rpartition(":")
+    address = meant if address == meant else f"{meant} ({address})"
     try:
         within(CONNECT_TIMEOUT_S + GREETING_S, lambda: _knock(host.strip("[]"), int(port), meant))
     except (OSError, ValueError) as error:
@@ -129,19 +130,27 @@ def connect_and_wait(address: str, wish: NodeWish, tell: Callable[[str], None]) 
     machine = connect(address)
     if machine.holds(wish.cpus, wish.gpus):
         return machine
+    if not wish.wait_s:
+        raise UnreachableError(
+            f"no node with {wish} is up ({machine.where}){_instead(machine, wish)}; look at `ray status`"
+        )
     since = time.monotonic()
     tell(f"waiting for a node with {wish}, {wish.wait_s:.0f} s at most: {machine.where}")
     with _asked_for(wish):
         while not machine.holds(wish.cpus, wish.gpus):
             if time.monotonic() - since >= wish.wait_s:
-                after = f"in {wish.wait_s:.0f} s" if wish.wait_s else "yet"
                 raise UnreachableError(
-                    f"no node with {wish} has come {after} ({machine.where}); look at `ray status`, or wait longer "
-                    "with --wait-for-nodes SECONDS"
+                    f"no node with {wish} has come in {wish.wait_s:.0f} s ({machine.where}){_instead(machine, wish)}; "
+                    "look at `ray status`, or wait longer with --wait-for-nodes SECONDS"
                 )
             time.sleep(LOOK_S)
             machine = room(address, Growth())
     return machine
+
+
+def _instead(machine: Machine, wish: NodeWish) -> str:
+    """Return what the nodes that are up would take in place of what is wished for."""
+    return "; --gpus-per-trial 0 trains on CPUs" if wish.gpus and machine.holds(wish.cpus, 0) else ""
 
 
 @contextmanager
@@ -202,7 +211,16 @@ def _node(found: dict[str, Any]) -> Node:
 
 
 def _found() -> str:
-    """Return the address that Ray finds for `auto`: of the head, or the node, that this machine started last."""
+    """Return the address that Ray finds for `auto`: RAY_ADDRESS, or of the head or the node that runs here.
+
+    Raises SweepError where there are several: Ray would take the newest, whoever's that is.
+    """
+    several = sorted(services.find_gcs_addresses()) if not os.environ.get("RAY_ADDRESS") else []
+    if len(several) > 1:
+        raise SweepError(
+            f"--address auto: several Ray clusters run here ({', '.join(several)}); name one by --address HOST:PORT, "
+            "or in RAY_ADDRESS"
+        )
     try:
         meant = str(services.canonicalize_bootstrap_address_or_die("auto"))
     except Exception as error:

@@ -131,6 +131,7 @@ def test_a_node_that_is_waited_for_is_asked_for(command, head, end):
     if end == "in vain":
         assert process.returncode == 4
         assert "error: no node with 1 CPU and 1 GPU has come in 8 s" in errors
+        assert "--gpus-per-trial 0 trains on CPUs" in errors
 
 
 def test_a_head_of_another_ray_is_refused_with_both_versions(command, head):

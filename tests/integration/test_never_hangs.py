@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ray._private import services
 from typer.testing import CliRunner
 
 from orchestrator.sweep import app
@@ -178,6 +179,8 @@ def test_a_head_and_an_mlflow_that_never_answer_are_a_line_each_within_a_minute(
 
 def test_a_node_of_an_open_head_elsewhere_does_not_join_it_by_auto(tiny_encoder, tiny_data, tmp_path):
     """Ray notes in a file which head a machine's node was started for; --address auto would join that."""
+    if services.find_gcs_addresses():
+        pytest.skip("another Ray runs on this machine, which auto finds first")
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as folder:
         noted = Path(folder) / "ray" / "ray_current_cluster"
         noted.parent.mkdir()
@@ -188,6 +191,25 @@ def test_a_node_of_an_open_head_elsewhere_does_not_join_it_by_auto(tiny_encoder,
     assert (code, len(lines)) == (2, 1)
     assert "this machine is a node of 192.0.2.7:6379): listens beyond this machine's loopback" in lines[0]
     assert seconds < PATIENCE_S
+
+
+def test_of_several_clusters_on_a_machine_auto_takes_none(tiny_encoder, tiny_data, tmp_path):
+    """Ray would join the newest, whoever's that is: all are named."""
+    raylet = tmp_path / "raylet"
+    raylet.symlink_to(sys.executable)
+    line = [str(raylet), "-c", "import time; time.sleep(120)"]
+    others = [subprocess.Popen([*line, f"--gcs-address=192.0.2.{n}:6379"]) for n in (7, 8)]
+    try:
+        code, lines, _ = sweep(tmp_path, tiny_encoder, tiny_data, "--address", "auto", environment={"RAY_ADDRESS": ""})
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+    assert (code, len(lines)) == (2, 1)
+    assert "error: --address auto: several Ray clusters run here (" in lines[0]
+    assert "192.0.2.7:6379, 192.0.2.8:6379" in lines[0]
+    assert lines[0].endswith("name one by --address HOST:PORT, or in RAY_ADDRESS")
 
 
 def test_a_web_server_is_no_head(tiny_encoder, tiny_data, tmp_path):
