@@ -159,6 +159,8 @@ def settled(path: Path, plan: Plan) -> Plan:
         return plan
     kept = read_plan(path)
     found = [line for name in _COMPARED for line in _differences(name, getattr(kept, name), getattr(plan, name))]
+    of_configs = {_OF_A_CONFIG.sub("", line).partition(":")[0] for line in found if line.startswith("configs[")}
+    found = [line for line in found if line.partition(":")[0].removeprefix("settings.") not in of_configs]
     changes = Counter(_OF_A_CONFIG.sub("", line) for line in found)
     short = [(line, _OF_A_CONFIG.sub("", line)) for line in found]
     changed = list(dict.fromkeys(bare if changes[bare] > 1 else line for line, bare in short))

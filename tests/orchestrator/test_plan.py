@@ -389,7 +389,7 @@ def other_encoder(tiny_encoder, tmp_path):
     [
         ("config", "configs[1].learning_rate", "was 0.0005, is now 0.0004"),
         ("one more", "configs[2].learning_rate", "was absent, is now 0.0001"),
-        ("setting", "settings.epochs", "was absent, is now 1"),
+        ("setting", "epochs", "was 2, is now 1"),
         ("data", "data.content.similarity/dev", "was "),
         ("cap", "data.max_dev_examples", "was None, is now 8"),
         ("encoder", "encoder.weights", "was "),
@@ -428,6 +428,17 @@ def test_a_change_of_one_thing_is_told_in_one_line(drafted, other_data, tmp_path
     settle(tmp_path / "plan.json", drafted().plan)
 
     assert len(refusal(settle, tmp_path / "plan.json", drafted(data=other_data).plan)) == 3
+
+
+def test_a_setting_that_changed_the_configs_is_told_as_theirs(drafted, tiny_config, tmp_path):
+    """One line for what --set changed, not one more for its having been set."""
+    settle(tmp_path / "plan.json", drafted(tiny_config).plan)
+    dropped = replace(tiny_config, heads=replace(tiny_config.heads, dropout=0.55))
+
+    _, *changed, _ = refusal(settle, tmp_path / "plan.json", drafted(dropped, settings={"heads.dropout": 0.55}).plan)
+
+    assert len(changed) == 1
+    assert changed[0].endswith("is now 0.55")
 
 
 def test_a_changed_space_is_refused(drafted_space, tmp_path):
