@@ -15,6 +15,8 @@ CHECKOUT = "~/multitask-sweeps"
 CACHE = "/root/sweep-cache"
 PASSED_ON = ("RAY_worker_niceness",)
 """Of this process's environment: on a busy machine Ray's own 15 is little."""
+MAKES = ("python3 -m venv", "make .venv/.installed")
+"""What makes the environment: of the set-up's commands test hosts leave out those."""
 SMALL = "--object-store-memory=100000000"
 UP_S = 180
 
@@ -35,7 +37,11 @@ class Launcher:
         cluster["file_mounts"] = {CHECKOUT: str(ROOT), "~/.ray-token": str(token)}
         # The hosts have the environment already, where this machine has it.
         venv = (ROOT / ".venv").resolve()
-        cluster["setup_commands"] = [f"mkdir -p ~/runs && cd {CHECKOUT} && ln -sfn {venv} .venv && ln -sfn ~/runs runs"]
+        links = f"mkdir -p ~/runs && cd {CHECKOUT} && ln -sfn {venv} .venv && ln -sfn ~/runs runs"
+        shipped = cluster["setup_commands"]
+        left = [command for command in shipped if not any(made in command for made in MAKES)]
+        assert len(left) == len(shipped) - len(MAKES), shipped
+        cluster["setup_commands"] = [links, *left]
         for commands, more in (("head", SMALL), ("worker", f"--num-cpus=1 --num-gpus=1 {SMALL}")):
             name = f"{commands}_start_ray_commands"
             cluster[name] = [started(command, more, environment) for command in cluster[name]]
