@@ -1,6 +1,7 @@
 """`ray up`, `ray exec` and `ray down` on test hosts, by a copy of cluster/local.yaml with their addresses."""
 
 import os
+import re
 import secrets
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "cluster" / "local.yaml"
 CHECKOUT = "~/multitask-sweeps"
+SPACE = "search_spaces/exp4.py"
 CACHE = "/root/sweep-cache"
 PASSED_ON = ("RAY_worker_niceness",)
 """Of this process's environment: on a busy machine Ray's own 15 is little."""
@@ -91,3 +93,16 @@ def started(command, more, environment=()):
     given = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | dict(environment)
     kept = " ".join(f"{name}={shlex.quote(value)}" for name, value in given.items())
     return f"export SWEEP_DECLARED_GPUS=1 SWEEP_CACHE={CACHE} {kept}; {command} {more}"
+
+
+def documented():
+    """Return the command that docs/cluster.md gives `ray exec`, for the folder that test hosts share.
+
+    Without `--tmux`: its end is waited for.
+    """
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    command = " ".join(re.search(r"ray exec cluster/local\.yaml --tmux '([^']*)'", text)[1].split())
+    words = f"-m orchestrator.sweep {SPACE} ", " --out /shared/"
+    if not all(word in command for word in words):
+        raise RuntimeError(f"docs/cluster.md has another command: {command}")
+    return command.replace("/shared/", "/mnt/shared/")

@@ -10,7 +10,6 @@ when, is printed, and written as a page with --page FILE.
 import argparse
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -27,12 +26,11 @@ from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_verdict
 from tests.cluster.boards import differences, same_best
 from tests.cluster.hosts import Hosts, lacking
-from tests.cluster.launcher import CACHE, CHECKOUT, ROOT, SHIPPED, Launcher
+from tests.cluster.launcher import CACHE, CHECKOUT, ROOT, SHIPPED, SPACE, Launcher, documented
 from tests.cluster.transcript import Transcript, machine
 
 SMALL = ["--profile", "laptop", "--epochs", "4", "--cpus-per-trial", "1"]
 SMALL += ["--max-train-examples", "160", "--max-dev-examples", "60"]
-SPACE = "search_spaces/exp4.py"
 EPOCHS = 4
 HOSTS, BAD = 4, 4
 """A head and three workers, of which the last does not see the shared folder."""
@@ -96,7 +94,8 @@ class Walk(Transcript):
     def alone(self):
         """Run the sweep on this machine; return its leaderboard."""
         out = self.folder / "alone"
-        line = [sys.executable, "-m", "orchestrator.sweep", SPACE, *SMALL, "--concurrent", "2", "--out", str(out), "--quiet"]
+        line = [sys.executable, "-m", "orchestrator.sweep", SPACE, *SMALL]
+        line += ["--concurrent", "2", "--out", str(out), "--quiet"]
         started = time.monotonic()
         # Hosts know nothing of this: another kernel of the same library gives a correlation another last bit.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
@@ -243,19 +242,6 @@ class Walk(Transcript):
                 why = f"the driver ended with {driver.returncode}" if over else f"not within {LIMIT_S} s"
                 raise RuntimeError(f"{what}: {why}\n{self.printed()[-3000:]}")
             time.sleep(0.1)
-
-
-def documented():
-    """Return the command that docs/cluster.md gives `ray exec`, for the folder that test hosts share.
-
-    Without `--tmux`: its end is waited for.
-    """
-    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
-    command = " ".join(re.search(r"ray exec cluster/local\.yaml --tmux '([^']*)'", text)[1].split())
-    words = f"-m orchestrator.sweep {SPACE} ", " --out /shared/"
-    if not all(word in command for word in words):
-        raise RuntimeError(f"docs/cluster.md has another command: {command}")
-    return command.replace("/shared/", "/mnt/shared/")
 
 
 def page(walk, command):
