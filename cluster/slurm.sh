@@ -8,11 +8,12 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 # sbatch cluster/slurm.sh search_spaces/exp4.py [OPTION...]: a sweep on Slurm, from the checkout, which all nodes see
-# (results go to runs/ in it, unless --out says another shared folder). Edit the lines above. One Ray a node; exclusive,
-# since Ray's stop at the end stops every Ray of yours on the node. When the time is up, or the job is requeued, the
-# same command goes on.
+# (results go to runs/ in it, unless --out says another shared folder). Once before, in it: make .venv/.installed. Edit
+# the lines above. One Ray a node; exclusive, since Ray's stop at the end stops every Ray of yours on the node. When the
+# time is up, or the job is requeued, the same command goes on.
 set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
+[ -x .venv/bin/ray ] || { echo "error: no .venv/bin/ray in $PWD; make .venv/.installed there, then again" >&2; exit 2; }
 export PATH="$PWD/.venv/bin:$PATH"
 
 # Whoever reaches a Ray port runs code on every node: other users of the cluster do, so they need a token.

@@ -5,7 +5,7 @@
 set -u
 settings=${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}
 # shellcheck source=/dev/null
-. "$settings" || { echo "error: no $settings here; cluster/aws_head.sh writes it" >&2; exit 2; }
+. "$settings" || { echo "error: no $settings here; cluster/head.sh writes it, which ray up calls" >&2; exit 2; }
 cd "$(dirname "$0")/.." || exit 2
 trap : TERM INT HUP  # Ray's stop comes to the sweep as well: it saves its trials, then the backup is made
 .venv/bin/python -m orchestrator.sweep --address auto --out runs \

@@ -1,6 +1,7 @@
 """`ray up`, `ray exec` and `ray down` on test hosts, by a copy of cluster/local.yaml with their addresses."""
 
 import os
+import re
 import secrets
 import shlex
 import subprocess
@@ -12,9 +13,12 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "cluster" / "local.yaml"
 CHECKOUT = "~/multitask-sweeps"
+SPACE = "search_spaces/exp4.py"
 CACHE = "/root/sweep-cache"
 PASSED_ON = ("RAY_worker_niceness",)
 """Of this process's environment: on a busy machine Ray's own 15 is little."""
+MAKES = ("python3 -m venv", "make .venv/.installed")
+"""What makes the environment: of the set-up's commands test hosts leave out those."""
 SMALL = "--object-store-memory=100000000"
 UP_S = 180
 
@@ -35,7 +39,11 @@ class Launcher:
         cluster["file_mounts"] = {CHECKOUT: str(ROOT), "~/.ray-token": str(token)}
         # The hosts have the environment already, where this machine has it.
         venv = (ROOT / ".venv").resolve()
-        cluster["setup_commands"] = [f"mkdir -p ~/runs && cd {CHECKOUT} && ln -sfn {venv} .venv && ln -sfn ~/runs runs"]
+        links = f"mkdir -p ~/runs && cd {CHECKOUT} && ln -sfn {venv} .venv && ln -sfn ~/runs runs"
+        shipped = cluster["setup_commands"]
+        left = [command for command in shipped if not any(made in command for made in MAKES)]
+        assert len(left) == len(shipped) - len(MAKES), shipped
+        cluster["setup_commands"] = [links, *left]
         for commands, more in (("head", SMALL), ("worker", f"--num-cpus=1 --num-gpus=1 {SMALL}")):
             name = f"{commands}_start_ray_commands"
             cluster[name] = [started(command, more, environment) for command in cluster[name]]
@@ -85,3 +93,16 @@ def started(command, more, environment=()):
     given = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | dict(environment)
     kept = " ".join(f"{name}={shlex.quote(value)}" for name, value in given.items())
     return f"export SWEEP_DECLARED_GPUS=1 SWEEP_CACHE={CACHE} {kept}; {command} {more}"
+
+
+def documented():
+    """Return the command that docs/cluster.md gives `ray exec`, for the folder that test hosts share.
+
+    Without `--tmux`: its end is waited for.
+    """
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    command = " ".join(re.search(r"ray exec cluster/local\.yaml --tmux '([^']*)'", text)[1].split())
+    words = f"-m orchestrator.sweep {SPACE} ", " --out /shared/"
+    if not all(word in command for word in words):
+        raise RuntimeError(f"docs/cluster.md has another command: {command}")
+    return command.replace("/shared/", "/mnt/shared/")

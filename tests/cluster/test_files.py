@@ -30,6 +30,43 @@ def test_shellcheck_finds_nothing(script):
     assert done.returncode == 0, done.stdout
 
 
+# The shells of `ray exec`.
+
+CLUSTERS = [ROOT / "ray_cluster.yaml", SCRIPTS / "gcp.yaml", SCRIPTS / "local.yaml"]
+
+
+@pytest.mark.parametrize("file", CLUSTERS, ids=lambda path: path.name)
+def test_a_shell_of_ray_exec_has_the_token_that_ray_starts_with(file, tmp_path):
+    """Set up twice, as Ray does it, a shell as `ray exec` opens it finds token and Ray; ~/.bashrc has one line more.
+
+    `sudo tee` is a function that keeps what would be a profile of all users, which ~/.profile reads here.
+    """
+    from ray.autoscaler._private.command_runner import _with_interactive
+
+    cluster = yaml.safe_load(file.read_text(encoding="utf-8"))
+    (command,) = [command for command in cluster["setup_commands"] if "RAY_AUTH_MODE" in command]
+    before = "case $- in\n    *i*) ;;\n    *) return;;\nesac\nMINE=yes"  # as Debian's, without a newline at the end
+    (tmp_path / ".bashrc").write_text(before)
+    (tmp_path / ".profile").write_text("[ ! -e ~/all-users ] || . ~/all-users\nsudo() { cat > ~/all-users; }\n")
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+
+    def opened(line):
+        words = shlex.split(" ".join(_with_interactive(line)))
+        return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+
+    opened(command)
+    opened(command)
+    mine, mode, token, path = opened('echo "$MINE"; printenv RAY_AUTH_MODE RAY_AUTH_TOKEN_PATH PATH').splitlines()
+
+    assert (mine, mode) == ("yes", "token")
+    assert path.split(":")[0] == f"{tmp_path}/multitask-sweeps/.venv/bin"
+    for start in ("head_start_ray_commands", "worker_start_ray_commands"):
+        (ray,) = [line for line in cluster[start] if "ray start" in line]
+        given = re.search(r"RAY_AUTH_TOKEN_PATH=~(\S+?);?\s", ray)[1]
+        assert token == f"{tmp_path}{given}"
+    assert (tmp_path / ".bashrc").read_text().count("multitask-sweeps") <= 1
+
+
 # Slurm.
 
 
@@ -85,6 +122,15 @@ def test_on_slurm_the_token_is_the_jobs_own(slurm, tmp_path):
 def test_on_slurm_the_jobs_exit_code_is_the_sweeps(slurm):
     """What the sweep ended with is what Slurm sees."""
     assert slurm("search_spaces/exp4.py", ends=3) == 3
+
+
+def test_on_slurm_a_checkout_without_its_environment_is_one_line(slurm, tmp_path, capfd):
+    """Before any node is asked for anything: what to call, and where."""
+    (tmp_path / ".venv/bin/ray").unlink()
+
+    assert slurm("search_spaces/exp4.py") == 2
+    line = f"error: no .venv/bin/ray in {tmp_path}; make .venv/.installed there, then again\n"
+    assert capfd.readouterr().err == line
 
 
 def test_ray_has_the_command_that_the_script_calls():

@@ -3,7 +3,8 @@
 `ray up` on test hosts, exp4 on workers of one declared GPU each: one has lost its checkout, one does not see the shared
 folder. A worker's host is cut off in mid-trial and booted again; the head is destroyed with its disk, a new one comes,
 and the same command goes on; `ray down`. The leaderboard is held against that of the same sweep run on this machine
-alone. What happened, and when, is printed, and written as a page with --page FILE.
+alone. The command on the head is docs/cluster.md's, in the shell that `ray exec` gives a person. What happened, and
+when, is printed, and written as a page with --page FILE.
 """
 
 import argparse
@@ -25,11 +26,11 @@ from orchestrator.study import TrialStudy
 from orchestrator.trial_files import read_verdict
 from tests.cluster.boards import differences, same_best
 from tests.cluster.hosts import Hosts, lacking
-from tests.cluster.launcher import CACHE, CHECKOUT, ROOT, SHIPPED, Launcher
+from tests.cluster.launcher import CACHE, CHECKOUT, ROOT, SHIPPED, SPACE, Launcher, documented
 from tests.cluster.transcript import Transcript, machine
 
-SWEEP = ["search_spaces/exp4.py", "--profile", "laptop", "--epochs", "4", "--cpus-per-trial", "1"]
-SWEEP += ["--max-train-examples", "160", "--max-dev-examples", "60"]
+SMALL = ["--profile", "laptop", "--epochs", "4", "--cpus-per-trial", "1"]
+SMALL += ["--max-train-examples", "160", "--max-dev-examples", "60"]
 EPOCHS = 4
 HOSTS, BAD = 4, 4
 """A head and three workers, of which the last does not see the shared folder."""
@@ -93,7 +94,8 @@ class Walk(Transcript):
     def alone(self):
         """Run the sweep on this machine; return its leaderboard."""
         out = self.folder / "alone"
-        line = [sys.executable, "-m", "orchestrator.sweep", *SWEEP, "--concurrent", "2", "--out", str(out), "--quiet"]
+        line = [sys.executable, "-m", "orchestrator.sweep", SPACE, *SMALL]
+        line += ["--concurrent", "2", "--out", str(out), "--quiet"]
         started = time.monotonic()
         # Hosts know nothing of this: another kernel of the same library gives a correlation another last bit.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
@@ -103,13 +105,9 @@ class Walk(Transcript):
 
     def sweep(self, launcher):
         """Start the sweep on the head."""
-        words = " ".join([*SWEEP, "--address", f"{self.hosts.address(1)}:6379", "--out", "/mnt/shared/runs"])
-        command = f"cd {CHECKOUT} && export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=~/.ray-token OMP_NUM_THREADS=1"
-        self.say(f"on the head: python -m orchestrator.sweep {words}")
-        return launcher.exec(
-            f"{command} && .venv/bin/python -m orchestrator.sweep {words} >>/mnt/shared/driver.log 2>&1",
-            self.folder / "exec.log",
-        )
+        command = f"{documented()} {' '.join(SMALL)}"
+        self.say(f"on the head: {command}")
+        return launcher.exec(f"{command} >>/mnt/shared/driver.log 2>&1", self.folder / "exec.log")
 
     def lose_worker(self, driver):
         """Cut off host 3 in mid-trial, and boot it again; return the seconds until its trial went on."""
