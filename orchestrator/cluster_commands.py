@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import product
 
 from orchestrator.cluster_parts import Cluster
 
@@ -40,18 +41,20 @@ def commands(cluster: Cluster) -> Iterator[str]:
 
 
 def _unknown(place: str, lines: list[str]) -> Iterator[str]:
-    for word in dict.fromkeys(RAY_COMMAND.findall("\n".join(lines))):
-        if word not in RAY_COMMANDS:
-            near = get_close_matches(word, sorted(RAY_COMMANDS), n=1)
-            yield f"{place}: Ray has no command `ray {word}`" + (f" (did you mean `ray {near[0]}`?)" if near else "")
+    for number, line in enumerate(lines):
+        for word in RAY_COMMAND.findall(line):
+            if word not in RAY_COMMANDS:
+                near = get_close_matches(word, sorted(RAY_COMMANDS), n=1)
+                meant = f" (did you mean `ray {near[0]}`?)" if near else ""
+                yield f"{place}.{number}: Ray has no command `ray {word}`{meant}"
 
 
 def _words(place: str, lines: list[str]) -> Iterator[str]:
     """Find a bucket or a file system that is none."""
-    for script, (what, pattern, form) in OUR_SCRIPTS.items():
-        for word in re.findall(rf"\b{re.escape(script)}\s+([^\s;&|]+)", "\n".join(lines)):
+    for (number, line), (script, (what, pattern, form)) in product(enumerate(lines), OUR_SCRIPTS.items()):
+        for word in re.findall(rf"\b{re.escape(script)}\s+([^\s;&|]+)", line):
             if "$" not in word and not pattern.fullmatch(word.strip("'\"")):
-                yield f"{place}: {word!r} after {script} is the name of no {what}; expected {form}"
+                yield f"{place}.{number}: {word!r} after {script} is the name of no {what}; expected {form}"
 
 
 def _starts(cluster: Cluster, place: str) -> list[str]:

@@ -37,7 +37,11 @@ def still_the_examples(written: Written) -> list[str]:
         if shipped.get(place) == value and not again:
             told[place] = value
     put = "put your own there, or take the EDIT mark off"
-    return lines + [f"{place} is the example's, {value}; {put}" for place, value in told.items()]
+    return lines + [f"{_with_brackets(place)} is the example's, {value}; {put}" for place, value in told.items()]
+
+
+def _with_brackets(place: str) -> str:
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", place)
 
 
 def _marked(written: Written) -> Iterator[tuple[str, str]]:

@@ -80,10 +80,10 @@ def read_written(path: Path) -> Written:
 def _refuse_others(path: Path, node: yaml.Node | None) -> None:
     """Raise SweepError where it is a file for another program, whose tags may be unknown here."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-    says = {str(key.value): str(value.value) for key, value in pairs if isinstance(key, yaml.ScalarNode)}
-    if "apiVersion" in says and "kind" in says:
+    says = {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
+    if "apiVersion" in says and isinstance(says.get("kind"), yaml.ScalarNode):
         raise SweepError(
-            f"{path}: is a {says['kind']} for Kubernetes; expected a file for `ray up`; "
+            f"{path}: is a {says['kind'].value} for Kubernetes; expected a file for `ray up`; "
             "kubectl apply --dry-run=server checks that"
         )
     if "AWSTemplateFormatVersion" in says or ("Resources" in says and "provider" not in says):

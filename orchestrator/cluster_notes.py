@@ -12,8 +12,8 @@ from typing import Any
 from orchestrator.cluster_parts import CLOUDS, Cluster, count, mapping
 from orchestrator.ec2_types import gpus_of, vcpus_of
 
-MAKES = re.compile(r"\b(mkdir|clone|ln|venv|cp|mv|tar|unzip|install)\b")
-"""A command that may make a folder."""
+MAKES = re.compile(r"(?<![\w./-])(?:mkdir|clone|ln|venv|cp|mv|tar|unzip|install)\s[^;&|]*")
+"""A command that may make a folder, with its words."""
 
 
 def mounts(cluster: Cluster) -> Iterator[str]:
@@ -37,8 +37,9 @@ def _is_here(source: str) -> bool:
 def _folders(cluster: Cluster) -> Iterator[str]:
     """Find folders at home that look like a mount, and are none."""
     known = {name for target in mapping(cluster.file.get("file_mounts")) for name in _home(str(target))}
+    made: set[str] = set()  # also by an earlier list
     for place, lines in cluster.command_lists.items():
-        made = {name for line in lines if MAKES.search(line) for name in _home(line)}
+        made |= {name for line in lines for words in MAKES.findall(line) for name in _home(words)}
         for name in sorted({name for line in lines for name in _home(line)} - known - made):
             if near := get_close_matches(name, sorted(known), n=1, cutoff=0.85):
                 yield f"{place}: ~/{name} is no mount of this file (did you mean ~/{near[0]}?)"

@@ -59,5 +59,5 @@ def _line(origin: Origin | str, what: str, places: list[str]) -> str:
     line = f"{', '.join(places[:TOLD])}{more}: {what}"
     if len(places) == 1 and origin.place == places[0]:
         return line
-    at = f" of {origin.place}" if origin.place not in places else ""
-    return f"{line} (written once, in line {origin.line}{at})"
+    at = f", at {origin.place}" if origin.place not in places else ""
+    return f"{line} (written in line {origin.line}{at})"
