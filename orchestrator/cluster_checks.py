@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.cluster_access import access
 from orchestrator.cluster_commands import commands
 from orchestrator.cluster_machines import machines
-from orchestrator.cluster_parts import CLOUDS, Cluster, count, mapping
+from orchestrator.cluster_parts import CLOUDS, Cluster, count, mapping, one_line
 
 NAMED_BY = {"aws": ("region",), "gcp": ("region", "availability_zone", "project_id")}
 REGIONS = {
@@ -113,4 +113,4 @@ CHECKS: tuple[tuple[str, Callable[[Cluster], Iterator[str]]], ...] = (
 
 def problems(file: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return, by check, a line for each mistake in a cluster file."""
-    return {name: list(check(Cluster(file))) for name, check in CHECKS}
+    return {name: [one_line(line) for line in check(Cluster(file))] for name, check in CHECKS}

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster_parts import CLOUDS, Cluster, count, mapping
+from orchestrator.cluster_parts import CLOUDS, Cluster, count, mapping, one_line
 from orchestrator.ec2_types import gpus_of, vcpus_of
 
 MAKES = re.compile(r"(?<![\w./-])(?:mkdir|clone|ln|venv|cp|mv|tar|unzip|install)\s[^;&|]*")
@@ -89,4 +89,4 @@ NOTES: tuple[tuple[str, Callable[[Cluster], Iterator[str]]], ...] = (
 
 def notes(file: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return, by what they are about, a line for each thing to be read before `ray up`."""
-    return {name: list(find(Cluster(file))) for name, find in NOTES}
+    return {name: [one_line(line) for line in find(Cluster(file))] for name, find in NOTES}

@@ -65,6 +65,11 @@ def strings(value: Any) -> list[str]:
     return [item for item in listed(value) if isinstance(item, str)]
 
 
+def one_line(text: str) -> str:
+    """Return a text whose names of the file's may hold line ends as one line."""
+    return " ".join(text.splitlines())
+
+
 def count(value: Any) -> int | None:
     """Return a whole number, or None in the place of anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
