@@ -1,6 +1,7 @@
 """A cluster file of `ray up`, read as data: no tags that make objects, no keys given twice, no endless aliases."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,23 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+@dataclass(frozen=True)
+class Written:
+    """A cluster file: what it says, and how that is written."""
+
+    cluster: dict[str, Any]
+    text: str
+    root: yaml.MappingNode
+    """Its nodes, with what `<<` merges in written out."""
+
+
 def read_cluster(path: Path) -> dict[str, Any]:
     """Return what the file says. Raises SweepError with one line where it is not a cluster file of `ray up`."""
+    return read_written(path).cluster
+
+
+def read_written(path: Path) -> Written:
+    """Return what the file says, and how. Raises SweepError as read_cluster."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -43,8 +59,10 @@ def read_cluster(path: Path) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise SweepError(f"{path}: {len(content)} bytes; a cluster file has a few thousand")
     try:
-        loader = _Loader(content.decode("utf-8"))
+        text = content.decode("utf-8")
+        loader = _Loader(text)
         node = loader.get_single_node()
+        _refuse_others(path, node)
         if node is not None and _values(node, {}) > MAX_VALUES:
             raise SweepError(f"{path}: its aliases stand for more than {MAX_VALUES} values; write them out")
         cluster = None if node is None else loader.construct_document(node)
@@ -52,16 +70,27 @@ def read_cluster(path: Path) -> dict[str, Any]:
         raise SweepError(f"{path}: byte {error.start} is not UTF-8") from error
     except yaml.YAMLError as error:
         raise SweepError(_line(path, error)) from error
-    if not isinstance(cluster, dict):
+    if not isinstance(cluster, dict) or not isinstance(node, yaml.MappingNode):
         raise SweepError(
             f"{path}: holds {'nothing' if cluster is None else type(cluster).__name__}; expected a cluster file"
         )
-    if "apiVersion" in cluster and "kind" in cluster:
+    return Written(cluster, text, node)
+
+
+def _refuse_others(path: Path, node: yaml.Node | None) -> None:
+    """Raise SweepError where it is a file for another program, whose tags may be unknown here."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    says = {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
+    if "apiVersion" in says and isinstance(says.get("kind"), yaml.ScalarNode):
         raise SweepError(
-            f"{path}: is a {cluster['kind']} for Kubernetes; expected a file for `ray up`; "
+            f"{path}: is a {says['kind'].value} for Kubernetes; expected a file for `ray up`; "
             "kubectl apply --dry-run=server checks that"
         )
-    return cluster
+    if "AWSTemplateFormatVersion" in says or ("Resources" in says and "provider" not in says):
+        raise SweepError(
+            f"{path}: is a template of CloudFormation; expected a file for `ray up`; "
+            f"aws cloudformation validate-template --template-body file://{path} checks that"
+        )
 
 
 def _line(path: Path, error: yaml.YAMLError) -> str:

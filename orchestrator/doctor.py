@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from orchestrator import options
-from orchestrator.errors import BAD_INPUT, DONE, UNREACHABLE
+from orchestrator.errors import BAD_INPUT, DONE, UNREACHABLE, SweepError
 from orchestrator.options import ProfileChoice, one_line_errors
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def doctor(
+    context: typer.Context,
     file: options.Examined = None,
     profile: options.Profile = ProfileChoice.auto,
     data: options.Data = None,
@@ -58,13 +59,18 @@ def doctor(
     2 something is not; 4 nothing but that Ray or MLflow does not answer.
     """
     if file is not None and file.suffix in CLUSTER_FILES:
-        _cluster(file, debug=debug)
+        _cluster(file, _given(context) - {"--debug"}, debug=debug)
     with one_line_errors(debug=debug):
         from orchestrator.arguments import request
         from orchestrator.examination import Examined, Finding, examine
         from orchestrator.preflight import FIRST_STAGE, WITHOUT_A_FILE
         from orchestrator.readiness import SECOND_STAGE
 
+        if file is not None and file.suffix != ".py" and file.is_file():
+            raise SweepError(
+                f"{file}: is neither a search space (.py) nor a cluster file of `ray up` (.yaml, .yml); "
+                "doctor reads these two"
+            )
         asked = request(
             file=file or Path("doctor"), name=name, out=out, pairs=set_ or (),
             fields={"epochs": epochs, "max_train_examples": max_train_examples, "seed": seed},
@@ -84,11 +90,28 @@ def doctor(
     raise typer.Exit(DONE if not wrong else UNREACHABLE if wrong == {UNREACHABLE} else BAD_INPUT)
 
 
-def _cluster(file: Path, *, debug: bool) -> NoReturn:
-    """Say what is wrong with a cluster file; nothing is asked of a cloud."""
+def _given(context: typer.Context) -> set[str]:
+    """Return the options that stand on the command line."""
+    return {
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name != "file"
+        and parameter.name is not None
+        and (source := context.get_parameter_source(parameter.name)) is not None
+        and source.name == "COMMANDLINE"
+    }
+
+
+def _cluster(file: Path, others: set[str], *, debug: bool) -> NoReturn:
+    """Say what is wrong with a cluster file; nothing is asked of a cloud. Other options are a search space's."""
     with one_line_errors(debug=debug):
         from orchestrator.cluster_examination import examine_cluster
 
+        if others:
+            raise SweepError(
+                f"{', '.join(sorted(others))}: for a search space alone, and {file} is a cluster file, which is "
+                "checked by itself; give it without"
+            )
         codes = set()
         for finding in examine_cluster(file):
             codes.add(finding.code)
