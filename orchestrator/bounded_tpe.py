@@ -29,14 +29,28 @@ class BoundedTPESampler(TPESampler):
         super().__init__(**options)
         self._part: _Part | None = None
 
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the parameters that are proposed together."""
+        return super().infer_relative_search_space(self._bounded(study), trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return values for these."""
+        return super().sample_relative(self._bounded(study), trial, search_space)
+
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return a value for a parameter."""
-        if not isinstance(study, _Part):
-            self._part = self._part or _Part(study)
-            study = self._part  # type: ignore[assignment]
-        return super().sample_independent(study, trial, param_name, param_distribution)
+        """Return a value for a parameter that is proposed alone."""
+        return super().sample_independent(self._bounded(study), trial, param_name, param_distribution)
+
+    def _bounded(self, study: Study) -> Study:
+        """Return what stands in for the study, which is a part of it already where TPE calls itself."""
+        if isinstance(study, _Part):
+            return study
+        self._part = self._part or _Part(study)
+        return self._part  # type: ignore[return-value]
 
 
 class _Part:
@@ -44,8 +58,11 @@ class _Part:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        states = (TrialState.COMPLETE, TrialState.PRUNED)
-        self._trials = learnt_from(study.get_trials(deepcopy=False, states=states))
+        trials = study.get_trials(deepcopy=False)
+        learnt = learnt_from([trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)])
+        known = {trial.number for trial in learnt}
+        # Those that run are taken for bad ones meanwhile (constant liar), so that not all propose the same.
+        self._trials = [t for t in trials if t.number in known or t.state == TrialState.RUNNING]
 
     def _get_trials(
         self,

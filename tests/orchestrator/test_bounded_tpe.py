@@ -5,6 +5,7 @@ import random
 import optuna
 import pytest
 from optuna.samplers import TPESampler
+from optuna.samplers._tpe import sampler
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import TrialState
 
@@ -23,11 +24,11 @@ def study_of(count):
     return study
 
 
-def proposals(study, sampler, seeds=range(5)):
+def proposals(study, kind, seeds=range(5)):
     """Return what a sampler of each seed proposes next."""
     found = []
     for seed in seeds:
-        study.sampler = sampler(seed=seed)
+        study.sampler = kind(seed=seed)
         trial = study.ask()
         found.append((trial.suggest_float("x", 0, 1), trial.suggest_int("y", 0, 9)))
     return found
@@ -88,6 +89,23 @@ def numbers(trials):
 def test_what_optuna_calls_good_is_never_more_than_what_is_kept():
     """Else a part of the good ones would be missing."""
     assert max(default_gamma(count) for count in (10, 250, 251, 10_000, 10**6)) == GOOD
+
+
+def test_beyond_the_bound_no_proposal_looks_at_more(monkeypatch):
+    """However the parameters are proposed, together or each alone: else a proposal costs more with every trial."""
+    monkeypatch.setattr(bounded_tpe, "LEARNT", 200)
+    seen = []
+
+    def split(study, trials, n_below):
+        seen.append(len(trials))
+        return _split_trials(study, trials, n_below)
+
+    monkeypatch.setattr(sampler, "_split_trials", split)
+
+    proposals(study_of(600), BoundedTPESampler, range(3))
+
+    assert seen
+    assert max(seen) == 200 + 2, "and those that run"
 
 
 @pytest.mark.parametrize("bound", [200])
