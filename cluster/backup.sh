@@ -8,7 +8,8 @@ given=${SWEEP_BACKUPS:-}
 . "${SWEEP_SETTINGS:-/sweeps/settings/sweep.env}"
 place=${given:-$SWEEP_BACKUPS}
 here=$(dirname "$0")
-mapfile -t databases < <(bash "$here/databases.sh" here)
+local=$(bash "$here/databases.sh" here)
+mapfile -t databases <<< "$local"
 elsewhere=$(bash "$here/databases.sh" elsewhere | paste -sd ,)
 when=$(date -u +%Y-%m-%dT%H%M%S.%NZ)  # two sweeps may end in one second
 umask 077

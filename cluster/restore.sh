@@ -20,8 +20,11 @@ if [ ! -e "$work/sha256" ]; then
     exit 1
 fi
 (cd "$work" && sha256sum --quiet -c sha256)
-mapfile -t databases < <(sed -n 's/^[0-9a-f]*  \(.*\)\.dump$/\1/p' "$work/sha256")
-for database in $(bash "$checkout/cluster/databases.sh" elsewhere); do
+dumps=$(sed -n 's/^[0-9a-f]*  \(.*\)\.dump$/\1/p' "$work/sha256")
+[ -n "$dumps" ] || { echo "error: $1 holds no dump; take another" >&2; exit 1; }
+mapfile -t databases <<< "$dumps"
+elsewhere=$(bash "$checkout/cluster/databases.sh" elsewhere)
+for database in $elsewhere; do
     [ ! -e "$work/$database.dump" ] || {
         echo "error: $1 holds $database, which another server has (own.env); restore it there, by pg_restore, or take" \
             "it out of own.env" >&2

@@ -35,6 +35,7 @@ from orchestrator.resources import NodeWish, find_machine
 from orchestrator.retention import remove_leftovers
 from orchestrator.signals import Signals
 from orchestrator.study import study_of
+from orchestrator.study_place import told_where_lost
 from orchestrator.tracking import Projection
 
 MODULE = "orchestrator.confirm"
@@ -145,7 +146,7 @@ def _confirm(request: ConfirmRequest, search: IdleSweep, console: Console, signa
     remove_leftovers(paths)
     found = Confirmation(search, asked, plan)
     most = asked.seeds * (1 + len(asked.candidates))
-    with leased(found.study, ADVICE) as lease:
+    with told_where_lost(paths.study_uri), leased(found.study, ADVICE) as lease:
         projection = Projection(plan, paths, request.tracking_uri)
         at_once = concurrency(replace(plan, trials=most), machine, request.concurrent)
         shown = replace(plan, trials=most, name=f"{plan.name} confirm", varies=[*plan.varies, "seed"])

@@ -4,14 +4,17 @@ from pathlib import Path
 
 MOUNTS = Path("/proc/self/mounts")
 """Linux's; elsewhere every folder counts as this machine's own."""
-SHARED = {"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "ocfs2", "gfs2", "afs", "9p"}
+SHARED = {
+    "nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "ocfs2", "gfs2", "afs", "9p",
+    "wekafs", "panfs", "pvfs2", "virtiofs",
+}  # fmt: skip
 """Their names in Linux; those of programs (sshfs, gcsfuse, ...) begin with fuse."""
 
 
 def is_shared(folder: Path) -> bool:
     """Return whether a folder, which need not be there yet, lies on a file system of many machines."""
     kind = _kind(folder.resolve())
-    return kind in SHARED or kind.startswith("fuse.")
+    return kind in SHARED or kind.partition(".")[0] == "fuse"
 
 
 def _kind(folder: Path) -> str:

@@ -13,14 +13,17 @@ RAYS_PATIENCE_S = 90
 """What Ray is given instead, so that ours comes before; in seconds, for its environment."""
 LOOK_S, ANSWER_S = 3.0, 5.0
 """How often it is looked for, and how long a connection may take."""
+PAUSE_S = 5.0
+"""A look that comes so late says that this process stood still itself."""
 
 
 def watch_head(address: str, over: threading.Event) -> None:
     """Look for the head at HOST:PORT until `over`; end the process, with a line, where it stays away."""
-    seen = time.monotonic()
+    seen = before = time.monotonic()
     while not over.wait(LOOK_S):
         looked = time.monotonic()
-        if listens(address):
+        stood_still, before = looked - before > LOOK_S + ANSWER_S + PAUSE_S, looked
+        if listens(address) or stood_still:  # then nobody was looked for meanwhile
             seen = time.monotonic()
         elif looked - seen > PATIENCE_S and not over.is_set():
             leave(

@@ -13,12 +13,10 @@ from orchestrator.lease import LeaseKeeper
 from orchestrator.paths import SweepPaths
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress, mode_for
-from orchestrator.publishing import attempt
 from orchestrator.request import Manner
 from orchestrator.resources import Machine
 from orchestrator.signals import Signals
 from orchestrator.study import TrialStudy
-from orchestrator.study_place import told_where_lost
 from orchestrator.tracking import Projection
 from orchestrator.tracking_thread import ProjectionThread
 from orchestrator.trial import Execution, run_trial
@@ -72,7 +70,7 @@ def run_trials(sweep: OpenSweep) -> str | None:
                 ray_environment.prepare(paths.out, manner.address)
                 from orchestrator import runner
 
-                with told_where_lost(paths.study_uri), runner.cluster(manner.address, sweep.machine), _uploads(sweep):
+                with runner.cluster(manner.address, sweep.machine), _uploads(sweep):
                     runner.run(
                         plan,
                         paths,
@@ -83,9 +81,6 @@ def run_trials(sweep: OpenSweep) -> str | None:
                         machine=sweep.machine,
                         asked=manner.concurrent,
                     )
-                    if sweep.machine.is_cluster and not sweep.signals.asked:
-                        thread.close()
-                        _catch_up(sweep)
         finally:
             thread.close()
         if lease.lost is not None:
@@ -93,26 +88,21 @@ def run_trials(sweep: OpenSweep) -> str | None:
         return driver.trouble
 
 
-def _catch_up(sweep: OpenSweep) -> None:
-    """Bring MLflow up to date while workers can send; the end of the sweep does it again, and says what is amiss."""
-    trials = read_trials(sweep.study, sweep.paths)
-    attempt(sweep.projection.refresh) or attempt(lambda: sweep.projection.sync(trials))
-
-
 @contextmanager
 def _uploads(sweep: OpenSweep) -> Iterator[None]:
-    """Let the workers of a cluster send what goes to a bucket, while Ray is connected."""
+    """Let the workers of a cluster send what goes to a bucket while trials run; what is left then the driver sends."""
     if not sweep.machine.is_cluster:
         yield
         return
     from orchestrator.uploads import WorkerUploads
 
-    models = sweep.projection.models
-    models.sender = WorkerUploads()
+    models, uploads = sweep.projection.models, WorkerUploads()
+    models.sender = uploads
     try:
         yield
     finally:
         models.sender = None
+        uploads.close()
 
 
 def _run_first(driver: Driver, plan: Plan, paths: SweepPaths, execution: Execution) -> None:

@@ -32,7 +32,7 @@ from orchestrator.signals import Signals
 from orchestrator.spec import LoadedSweep
 from orchestrator.store import require_same_store
 from orchestrator.study import study_of
-from orchestrator.study_place import note_study
+from orchestrator.study_place import note_study, told_where_lost
 from orchestrator.tracking import Projection
 
 MODULE = "orchestrator.sweep"
@@ -107,7 +107,7 @@ def _drive(command: Command) -> int:
     keep_encoder(drafted.encoder, paths.encoders)
     notes = _concerns(paths, drafted)
     study = study_of(paths, plan, command.loaded.sweep.space)
-    with leased(study) as lease:
+    with told_where_lost(paths.study_uri), leased(study) as lease:
         sweep = OpenSweep(
             plan=plan,
             paths=paths,

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, Self
 
+from orchestrator import overheard
 from orchestrator.errors import INTERRUPTED
 
 NEW_LINE = "\r\n"
@@ -114,6 +115,7 @@ def leave(code: int, why: str = "") -> NoReturn:
 
     `why` goes to standard error, past Python's own streams: whoever holds their locks may stand still.
     """
+    overheard.end_all()
     for descriptor in (1, 2):
         with suppress(OSError):
             if os.isatty(descriptor):

@@ -30,7 +30,7 @@ from orchestrator.plan import Plan
 from orchestrator.redaction import redacted
 from orchestrator.sole_writer import SoleWriterStorage
 from orchestrator.spec import Space, on_seed
-from orchestrator.study_file import prepare
+from orchestrator.study_file import choose_journal, prepare
 
 Ended = Literal["completed", "pruned", "failed"]
 _STATES: dict[TrialState, Ended] = {
@@ -79,7 +79,7 @@ class TrialStudy:
         self._space = space
         self._extend = extend
         self._handed_out: set[int] = set()
-        file = sqlite_file(uri)
+        self._file = file = sqlite_file(uri)
         if file is not None:
             prepare(file)
         # Of an exact list, once: a proposal asks for every field that varies over all configs.
@@ -116,6 +116,9 @@ class TrialStudy:
         engine = self._storage.engine
         holder = Holder.here()
         lease = Lease.take(engine, self._name, holder, ttl_s=LEASE_S, same_host_is_dead=True, advice=advice)
+        if self._file is not None:
+            engine.dispose()  # our own connections would hold the journal
+            choose_journal(self._file)
         lease.guard(engine)
         self._known.begin()
         return lease

@@ -16,7 +16,7 @@ from orchestrator.paths import SweepPaths
 from orchestrator.redaction import redacted
 
 ANSWER_S = 8.0
-GONE = re.compile(r"\(psycopg\.(?:OperationalError|InterfaceError|errors\.AdminShutdown)\)\s*([\s\S]{1,2000})")
+GONE = re.compile(r"\(psycopg2?\.(?:OperationalError|InterfaceError|errors\.\w*Shutdown)\)\s*([\s\S]{1,2000})")
 """What SQLAlchemy says where PostgreSQL has ended a connection, or takes none."""
 
 
@@ -73,12 +73,12 @@ def note_study(paths: SweepPaths, uri: str | None) -> None:
 def told_where_lost(uri: str) -> Iterator[None]:
     """Raise UnreachableError, in a line, where an error of a sweep that runs says that the study's database has gone.
 
-    The error may be Tune's, which holds the driver's as text.
+    The error may be Tune's, which holds the driver's as text, or Optuna's, which came from it.
     """
     try:
         yield
     except Exception as error:
-        found = None if uri.startswith("sqlite") else GONE.search(str(error))
+        found = None if uri.startswith("sqlite") else GONE.search("\n".join(_said(error)))
         if found is None:
             raise
         said = redacted(" ".join(found[1].split("[SQL")[0].split()).rstrip("."))[:300]
@@ -86,6 +86,13 @@ def told_where_lost(uri: str) -> Iterator[None]:
             f"the study's database {redacted(uri)} has gone: {said}; what is saved stays: once it answers again, the "
             "same command continues"
         ) from error
+
+
+def _said(error: BaseException | None) -> Iterator[str]:
+    """Return what an error says, and those that it came from: Optuna's own says nothing of the driver's."""
+    while error is not None:
+        yield str(error)
+        error = error.__cause__ or error.__context__
 
 
 def _require_answer(uri: str) -> None:

@@ -28,7 +28,7 @@ from tests.cluster.hosts import Hosts, lacking
 from tests.cluster.launcher import CHECKOUT, SHIPPED, Launcher
 from tests.cluster.services import BUCKET, S3
 from tests.cluster.transcript import Transcript, page
-from tests.faults.confirm_lab import SPACE
+from tests.faults.lab import SPACE
 from tests.tiny import write_data, write_encoder
 
 VOLUME = "/mnt/sweeps"
@@ -36,8 +36,9 @@ SHARED = "/mnt/shared"
 MLFLOW = "http://127.0.0.1:5000"
 DISK_BYTES = 2 << 30
 WAIT_S = 400
+TRIALS, EPOCHS = 8, 6
 BRIDGE = "10.78.0.1"
-SWEEP = f"{SHARED}/tiny.py --data {SHARED}/data --encoder {SHARED}/encoder --epochs 1 --cpus-per-trial 1"
+SWEEP = f"{SHARED}/tiny.py --data {SHARED}/data --encoder {SHARED}/encoder --epochs {EPOCHS} --cpus-per-trial 1"
 SETTINGS = f"{VOLUME}/settings"
 COMMON = f"cd {CHECKOUT} && . {SETTINGS}/sweep.env && export SWEEP_SETTINGS={SETTINGS}/sweep.env && "
 
@@ -80,6 +81,9 @@ class HeadLoss(Transcript):
             holds=sent[self.hosts.address(2)] > 0,
         )
         before = self.asked("before")
+        sums = set(before["files"].values())
+        weights = [version["files"].get("model.safetensors") for version in before["versions"].values()]
+        self.expect("MLflow gives back each version's own weights", holds=weights and sums.issuperset(weights))
         trained = self.started()
         self.say(
             f"the study is in {before['study'].partition(':')[0]}; MLflow has {len(before['runs'])} runs and "
@@ -188,7 +192,7 @@ class HeadLoss(Transcript):
             (shared / name).mkdir()
         write_data(shared / "data")
         write_encoder(shared / "encoder")
-        (shared / "tiny.py").write_text(SPACE, encoding="utf-8")
+        (shared / "tiny.py").write_text(SPACE.format(trials=TRIALS, epochs=EPOCHS, halving=None), encoding="utf-8")
         shutil.copytree(self._clients, shared / "clients")
 
     def _until(self, what, holds):

@@ -406,6 +406,10 @@ def test_on_storage_of_many_machines_there_is_no_log_that_one_machine_shares(bar
 
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/exports {tmp_path.resolve()} nfs4 rw 0 0\n")
     study = TrialStudy(f"sqlite:///{tmp_path / 'study.db'}", bare_plan(LISTED), None)
+    assert study.running() == [0]
+    assert journal_of(tmp_path / "study.db") == "wal", "whoever only looks changes nothing"
+
+    study.take_lease("")
 
     assert journal_of(tmp_path / "study.db") == "delete"
     assert study.running() == [0]

@@ -102,6 +102,14 @@ def test_a_database_that_goes_while_a_sweep_runs_is_one_line():
     )
 
 
+def test_what_an_error_came_from_is_looked_at_too():
+    """Optuna's own words are of its storage alone."""
+    said = RuntimeError("An exception is raised during the commit.")
+    said.__cause__ = ValueError(TUNES)
+    with pytest.raises(UnreachableError, match="has gone: consuming input failed"), told_where_lost(URI):
+        raise said
+
+
 @pytest.mark.parametrize(("uri", "text"), [(URI, "shape"), ("sqlite:///study.db", TUNES)])
 def test_what_is_not_the_databases_doing_stays_as_it_is(uri, text):
     """Another error is another error, and a file is no server."""
