@@ -35,13 +35,14 @@ def _is_here(source: str) -> bool:
 
 
 def _folders(cluster: Cluster) -> Iterator[str]:
-    """Find folders at home that look like a mount, and are none."""
+    """Find folders at home that look like a mount, and are none; a hidden file is nobody's misspelt folder."""
     known = {name for target in mapping(cluster.file.get("file_mounts")) for name in _home(str(target))}
     made: set[str] = set()  # also by an earlier list
     for place, lines in cluster.command_lists.items():
         made |= {name for line in lines for words in MAKES.findall(line) for name in _home(words)}
         for name in sorted({name for line in lines for name in _home(line)} - known - made):
-            if near := get_close_matches(name, sorted(known), n=1, cutoff=0.85):
+            near = [] if name.startswith(".") else get_close_matches(name, sorted(known), n=1, cutoff=0.85)
+            if near:
                 yield f"{place}: ~/{name} is no mount of this file (did you mean ~/{near[0]}?)"
 
 

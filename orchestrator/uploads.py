@@ -71,9 +71,11 @@ class WorkerUploads:
                 log.warning("node %s cannot send checkpoints to %s (%s); the driver does it", node, redacted(uri), said)
                 self._over = True
                 return False
-            except RayError:
+            except RayError as error:
                 if self._over:
                     return False
+                said = redacted(" ".join(str(error).split())[-300:])
+                log.warning("node %s has not sent a checkpoint (%s: %s)", node, type(error).__name__, said)
                 continue
             return True
         return False
