@@ -36,9 +36,10 @@ SHARED = "/mnt/shared"
 MLFLOW = "http://127.0.0.1:5000"
 DISK_BYTES = 2 << 30
 WAIT_S = 400
-TRIALS, EPOCHS = 8, 6
+TRIALS, EPOCHS = 20, 6
 BRIDGE = "10.78.0.1"
 SWEEP = f"{SHARED}/tiny.py --data {SHARED}/data --encoder {SHARED}/encoder --epochs {EPOCHS} --cpus-per-trial 1"
+SWEEP += " --keep-checkpoints 3"  # few to send, among trials that go on for longer than MLflow's first sync
 SETTINGS = f"{VOLUME}/settings"
 COMMON = f"cd {CHECKOUT} && . {SETTINGS}/sweep.env && export SWEEP_SETTINGS={SETTINGS}/sweep.env && "
 
