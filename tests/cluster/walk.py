@@ -29,9 +29,10 @@ from tests.cluster.hosts import Hosts, lacking
 from tests.cluster.launcher import CACHE, CHECKOUT, ROOT, SHIPPED, SPACE, Launcher, documented
 from tests.cluster.transcript import Transcript, machine
 
-SMALL = ["--profile", "laptop", "--epochs", "4", "--cpus-per-trial", "1"]
+EPOCHS = 12
+"""Enough that trials are left when Ray has seen that a host is lost, after a minute, also on a fast machine."""
+SMALL = ["--profile", "laptop", "--epochs", str(EPOCHS), "--cpus-per-trial", "1"]
 SMALL += ["--max-train-examples", "160", "--max-dev-examples", "60"]
-EPOCHS = 4
 HOSTS, BAD = 4, 4
 """A head and three workers, of which the last does not see the shared folder."""
 REFUSED = f"node {Hosts.name(BAD)}: does not see /mnt/shared/runs/exp4"
