@@ -3,10 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from orchestrator.cluster_parts import CLOUDS, Cluster, listed, mapping
+from orchestrator.cluster_parts import CLOUDS, HEAD, WORKER, Cluster, listed, mapping, option
 
 ANYBODY = {"0.0.0.0/0", "::/0"}
-STARTS = ("head_start_ray_commands", "worker_start_ray_commands")
 
 
 def access(cluster: Cluster) -> Iterator[str]:
@@ -68,7 +67,7 @@ def _groups(cluster: Cluster) -> Iterator[str]:
 
 def _starts(cluster: Cluster) -> Iterator[str]:
     """Find whether Ray asks for a token, and keeps its dashboard to itself."""
-    for place in STARTS:
+    for place in (HEAD, WORKER):
         if place not in cluster.file:
             yield (
                 f"{place}: missing; Ray's own start without a token, and the dashboard open on all addresses; give them"
@@ -81,9 +80,9 @@ def _starts(cluster: Cluster) -> Iterator[str]:
                     f"{place}: `ray start` without a token; whoever reaches Ray runs code on every node; "
                     "export RAY_AUTH_MODE=token in the same command"
                 )
-            host = re.search(r"--dashboard-host[ =]['\"]?([^\s'\"]+)", command)
-            if host is not None and host[1] not in {"127.0.0.1", "localhost", "::1"}:
+            host = option(command, "dashboard-host")
+            if host is not None and host not in {"127.0.0.1", "localhost", "::1"}:
                 yield (
-                    f"{place}: the dashboard listens on {host[1]}; "
+                    f"{place}: the dashboard listens on {host}; "
                     "--dashboard-host=127.0.0.1, and `ray dashboard` leads there"
                 )

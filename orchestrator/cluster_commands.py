@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import product
 
-from orchestrator.cluster_parts import Cluster
+from orchestrator.cluster_parts import HEAD, WORKER, Cluster, option
 
-HEAD, WORKER = "head_start_ray_commands", "worker_start_ray_commands"
 PORT = "6379"
 """Ray's own, where none is said."""
 RAY_COMMAND = re.compile(r"(?:^|[;&|(\n])\s*(?:\w+=\S*\s+)*(?:[\w.~$/{}-]*/)?ray\s+([a-z][\w-]*)")
@@ -70,11 +69,6 @@ def _missing(cluster: Cluster, place: str) -> Iterator[str]:
         yield f"{place}: no `ray start` among them; the node would not join"
 
 
-def _option(options: str, name: str) -> str | None:
-    found = re.search(rf"--{name}[ =]['\"]?([^\s'\"]+)", options)
-    return found and found[1]
-
-
 def _head(cluster: Cluster) -> Iterator[str]:
     starts = _starts(cluster, HEAD)
     if not starts:
@@ -93,9 +87,9 @@ def _worker(cluster: Cluster) -> Iterator[str]:
     starts = _starts(cluster, WORKER)
     if not starts:
         yield from _missing(cluster, WORKER)
-    ports = {_option(options, "port") or PORT for options in _starts(cluster, HEAD)} or {PORT}
+    ports = {option(options, "port") or PORT for options in _starts(cluster, HEAD)} or {PORT}
     for options in starts:
-        address = _option(options, "address") or ""
+        address = option(options, "address") or ""
         host, _, port = address.rpartition(":")
         right = f"--address=$RAY_HEAD_IP:{min(ports)}"
         if re.search(r"--head\b", options):

@@ -1,5 +1,6 @@
 """A cluster file by its parts. What is of another type than it should be is taken as empty: the schema tells that."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,6 +8,8 @@ from typing import Any
 
 CLOUDS = {"aws", "gcp", "azure"}
 """The providers that rent machines."""
+HEAD, WORKER = "head_start_ray_commands", "worker_start_ray_commands"
+"""The lists of commands that start Ray."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ def listed(value: Any) -> list[Any]:
 def strings(value: Any) -> list[str]:
     """Return the strings of a list."""
     return [item for item in listed(value) if isinstance(item, str)]
+
+
+def option(command: str, name: str) -> str | None:
+    """Return what a command gives as an option, without quotation marks; None where it does not."""
+    found = re.search(rf"--{name}[ =]['\"]?([^\s'\"]+)", command)
+    return found and found[1]
 
 
 def one_line(text: str) -> str:

@@ -21,6 +21,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator.errors import UNREACHABLE, SweepError, UnreachableError
+from orchestrator.head_watch import dial
 from orchestrator.limits import within
 from orchestrator.node_types import Growth, growth_of
 from orchestrator.overheard import Overheard
@@ -55,10 +56,9 @@ def connect(address: str) -> Machine:
     Raises SweepError where `auto` finds a head of another machine that takes everybody's code.
     """
     meant = _found() if address == "auto" else address
-    host, _, port = meant.rpartition(":")
     address = meant if address == meant else f"{meant} ({address})"
     try:
-        within(CONNECT_TIMEOUT_S + GREETING_S, lambda: _knock(host.strip("[]"), int(port), meant))
+        within(CONNECT_TIMEOUT_S + GREETING_S, lambda: _knock(meant))
     except (OSError, ValueError) as error:
         raise UnreachableError(f"no Ray head at {meant} ({error}); expected HOST:PORT of ray start --head") from error
     if not ray.is_initialized():
@@ -232,8 +232,8 @@ def _found() -> str:
     return meant
 
 
-def _knock(host: str, port: int, address: str) -> None:
-    with socket.create_connection((host, port), CONNECT_TIMEOUT_S) as connection:
+def _knock(address: str) -> None:
+    with dial(address, CONNECT_TIMEOUT_S) as connection:
         _greet(connection, address)
 
 

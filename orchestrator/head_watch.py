@@ -35,9 +35,14 @@ def watch_head(address: str, over: threading.Event) -> None:
 
 def listens(address: str) -> bool:
     """Return whether somebody takes connections at HOST:PORT."""
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+        dial(address, ANSWER_S).close()
     except OSError:
         return False
     return True
+
+
+def dial(address: str, timeout_s: float) -> socket.socket:
+    """Return a connection to HOST:PORT. Raises OSError, and ValueError where the port is no number."""
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout_s)

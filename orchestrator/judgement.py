@@ -177,9 +177,7 @@ class Judge:
         return Answers(
             task=task,
             labels_N=self._examples[task.name]["label"].to_numpy(),
-            predictions_NT=np.column_stack(
-                [self._predictions[number][task.name].astype(np.float64) for number in numbers]
-            ),
+            predictions_NT=np.column_stack([self._predictions[number][task.name] for number in numbers]).astype(float),
         )
 
 

@@ -40,9 +40,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._avoided, self._versions = Avoided(), versions() if usable else {}
         self._paths = paths
         self._numbers: dict[str, int] = {}
-        self._deaths: dict[str, tuple[Failure, str]] = {}
-        self._places: dict[str, str] = {}
-        """The addresses of the nodes whose doing a death is."""
+        self._deaths: dict[str, tuple[Failure, str, str]] = {}
+        """By Tune's trial: what is known of its attempt's death, and the address of the node whose doing that is."""
         self._execution = execution
         self.at_once = at_once
         """At most so many trials; any thread may raise it."""
@@ -78,8 +77,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
         `address` is that of the node whose doing it is.
         """
-        self._deaths[trial_id] = failure, error
-        self._places[trial_id] = address
+        self._deaths[trial_id] = failure, error, address
 
     def on_trial_complete(
         self,
@@ -90,13 +88,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         """Settle the attempt by what its folder says; an error of Ray's alone is no failure of the trial."""
         del error
         assert self._driver is not None
-        death = self._deaths.pop(trial_id, None)
+        told = self._deaths.pop(trial_id, None)
+        death, address = (told[:2], told[2]) if told else (None, "")
         report = json.loads(result["report"]) if result and "report" in result else {}
         if report.get("state") == "open":  # its folder says so too, unless the disk refused that as well
             death = Failure(report["failure"]), report["error"]
         if trial_id in self._numbers:
             number = self._numbers.pop(trial_id)
-            node = report.get("node") or node_at(self._places.pop(trial_id, ""))
+            node = report.get("node") or node_at(address)
             of_the_node = death is not None and self._avoids(number, node, *death)
             self._driver.close(number, death, counts=not of_the_node)
 

@@ -19,7 +19,7 @@ import yaml
 
 from tests.cluster.boards import differences
 from tests.cluster.launcher import RAY
-from tests.cluster.transcript import page
+from tests.cluster.transcript import write_page
 from tests.faults.lab import Lab
 from tests.tiny import write_data, write_encoder
 
@@ -152,10 +152,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="scale-", ignore_cleanup_errors=True) as folder:
         os.environ["RAY_TMPDIR"] = folder
         lines, holds = scale(Path(folder))
+    lines = [line.replace(folder, "FOLDER") for line in lines]
     print("\n".join(lines[-4:]))
-    if arguments.page is not None:
-        text = page("From no worker to three and back", "make autoscaling-test", lines)
-        arguments.page.write_text(text, encoding="utf-8")
+    write_page(arguments.page, "From no worker to three and back", "make autoscaling-test", lines)
     raise SystemExit(int(not holds))
 
 

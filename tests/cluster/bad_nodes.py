@@ -19,7 +19,7 @@ from pathlib import Path
 from orchestrator.paths import SweepPaths
 from orchestrator.shipping import PACKAGES, ROOT
 from tests.cluster.hosts import Hosts, lacking
-from tests.cluster.transcript import Transcript, page
+from tests.cluster.transcript import Transcript, write_page
 from tests.faults.lab import SPACE
 from tests.tiny import write_data, write_encoder
 
@@ -144,10 +144,7 @@ def main():
             story.join()
             story.cannot_join()
             story.run()
-        if arguments.page is not None:
-            arguments.page.write_text(
-                page("Nodes that each lack something", "make bad-nodes-test", story.lines), encoding="utf-8"
-            )
+        write_page(arguments.page, "Nodes that each lack something", "make bad-nodes-test", story.lines)
     raise SystemExit(int(bool(story.failures)))
 
 

@@ -1,6 +1,7 @@
 """A cluster's head on this machine, for tests: a disk in a file, with PostgreSQL and MLflow's settings on it."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -103,6 +104,11 @@ class Head:
     def sql(self, text, database="study"):
         """Run a statement as the user that runs the sweeps."""
         return tool("psql", "-h", "/var/run/postgresql", "-p", self.port, "-qAtc", text, database)
+
+    def back_up(self):
+        """Dump the databases; return where to."""
+        said = sh("backup.sh", SWEEP_SETTINGS=str(self.settings))
+        return re.search(r"^backup: (.*)$", said, re.MULTILINE)[1]
 
     def kill(self):
         """End PostgreSQL as a power cut does."""

@@ -27,7 +27,7 @@ from tests.cluster.head import require_postgres, require_root, tool
 from tests.cluster.hosts import Hosts, lacking
 from tests.cluster.launcher import CHECKOUT, SHIPPED, Launcher
 from tests.cluster.services import BUCKET, S3
-from tests.cluster.transcript import Transcript, page
+from tests.cluster.transcript import Transcript, write_page
 from tests.faults.lab import SPACE
 from tests.tiny import write_data, write_encoder
 
@@ -230,10 +230,7 @@ def main():
         Path(folder).chmod(0o755)
         walk = HeadLoss(Path(folder), arguments.moto.resolve(), arguments.clients.resolve())
         holds = walk.run()
-        if arguments.page is not None:
-            arguments.page.write_text(
-                page("The head's machine destroyed, with its disk", "make head-test", walk.lines), encoding="utf-8"
-            )
+        write_page(arguments.page, "The head's machine destroyed, with its disk", "make head-test", walk.lines)
     raise SystemExit(int(not holds))
 
 

@@ -27,7 +27,7 @@ from orchestrator.serve import server_command
 from orchestrator.study import study_of
 from tests.cluster.refusals import bucket_refuses, database_goes
 from tests.cluster.services import BUCKET, S3, PostgreSQL, postgresql_programs
-from tests.cluster.transcript import Transcript, page
+from tests.cluster.transcript import Transcript, write_page
 from tests.faults.checker import lasting
 from tests.faults.lab import ROOT, Lab
 from tests.faults.servers import STARTS_S, free_port
@@ -231,10 +231,7 @@ def main():
             stores.refusals()
         finally:
             stores.stop()
-    if arguments.page is not None:
-        arguments.page.write_text(
-            page("PostgreSQL and S3 under eight writers", "make stores-test", stores.lines), encoding="utf-8"
-        )
+    write_page(arguments.page, "PostgreSQL and S3 under eight writers", "make stores-test", stores.lines)
     raise SystemExit(int(bool(stores.failures)))
 
 

@@ -155,7 +155,7 @@ def test_nobody_else_gets_in(head):
 def test_a_backup_brings_back_what_was_there(head):
     """Restored over what came later, the databases hold what the backup held."""
     head.sql("create table results(trial int); insert into results values (1), (2)")
-    place = re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1]
+    place = head.back_up()
     head.sql("delete from results; create table later(x int)")
 
     sh("restore.sh", place, SWEEP_SETTINGS=str(head.settings))
@@ -167,7 +167,7 @@ def test_a_backup_brings_back_what_was_there(head):
 def test_a_driver_that_outlived_a_restored_study_is_fenced(head):
     """The backup knows an older lease than it holds, and the next driver's must be none that it may have had."""
     head.sql("create table sweep_lease(name text, token bigint); insert into sweep_lease values ('exp4', 3)")
-    place = re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1]
+    place = head.back_up()
     head.sql("update sweep_lease set token = 7")
 
     sh("restore.sh", place, SWEEP_SETTINGS=str(head.settings))
@@ -180,7 +180,7 @@ def test_a_driver_that_outlived_a_restored_study_is_fenced(head):
 def test_a_damaged_backup_changes_nothing(head):
     """A flipped byte is found before the first database is touched."""
     head.sql("create table kept(trial int); insert into kept values (1)")
-    place = re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1]
+    place = head.back_up()
     dump = Path(place) / "study.dump"
     content = bytearray(dump.read_bytes())
     content[len(content) // 2] ^= 1
@@ -198,7 +198,7 @@ def test_a_damaged_backup_changes_nothing(head):
 def test_a_backup_without_its_sums_is_refused(head, tmp_path):
     """What a copy that was cut short left is no backup: one line says so, and nothing is touched."""
     head.sql("create table whole(trial int); insert into whole values (1)")
-    place = Path(re.search(r"^backup: (.*)$", sh("backup.sh", SWEEP_SETTINGS=str(head.settings)), re.MULTILINE)[1])
+    place = Path(head.back_up())
     cut = tmp_path / "cut"
     shutil.copytree(place, cut)
     (cut / "sha256").unlink()

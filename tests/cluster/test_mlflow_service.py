@@ -263,7 +263,7 @@ def test_restored_onto_an_empty_volume_the_new_volumes_password_is_the_admins(se
     user = {"username": "colleague", "password": "a long enough one"}
     assert service.status("POST", "/api/2.0/mlflow/users/create", user, user=service.admin) == 200
     made_run(service, tuple(user.values()), "of a colleague")
-    backup = sh("backup.sh", SWEEP_SETTINGS=str(head.settings)).removeprefix("backup: ")
+    backup = head.back_up()
 
     with new_head("of_a_new_volume") as new:
         sh("restore.sh", backup, SWEEP_SETTINGS=str(new.settings))

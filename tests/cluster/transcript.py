@@ -33,7 +33,8 @@ def machine():
     return f"{time.strftime('%F')}, {os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}"
 
 
-def page(title, command, lines):
-    """Return a transcript as a page for docs/results."""
-    on = f"{machine()}, shared with other jobs. Command: `{command}`."
-    return "\n".join([f"# {title}", "", on, "", "```", *lines, "```", ""])
+def write_page(path, title, command, lines):
+    """Write a transcript as a page for docs/results; to no path, nothing."""
+    if path is not None:
+        on = f"{machine()}, shared with other jobs. Command: `{command}`."
+        path.write_text("\n".join([f"# {title}", "", on, "", "```", *lines, "```", ""]), encoding="utf-8")
